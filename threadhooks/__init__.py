@@ -1,0 +1,33 @@
+"""A thread-lifecycle event hub: what must happen as a thread starts or ends, happens once, in that thread."""
+
+from . import threadref as threadref
+from ._sentinel import ThreadInfo as ThreadInfo
+from ._sentinel import attach as attach
+from ._signals import thread_exited as thread_exited
+from ._signals import thread_exiting as thread_exiting
+from ._signals import thread_started as thread_started
+from .announce import announced as announced
+from .announce import install as install
+from .announce import installed as installed
+from .announce import uninstall as uninstall
+from .plugins import Plugin as Plugin
+from .plugins import load_plugins as load_plugins
+from .resources import PerThread as PerThread
+from .resources import per_thread as per_thread
+
+__all__ = (
+    "PerThread",
+    "Plugin",
+    "ThreadInfo",
+    "announced",
+    "attach",
+    "install",
+    "installed",
+    "load_plugins",
+    "per_thread",
+    "thread_exited",
+    "thread_exiting",
+    "thread_started",
+    "threadref",
+    "uninstall",
+)

@@ -1,0 +1,186 @@
+"""Threads that announce their start and the end of their `run()`, while their thread-locals are still there.
+
+Guarantees:
+
+- `install` makes every `threading.Thread` that is started from then on announce itself, whatever its class overrides.
+- What `run()` raises is raised as before. A thread that can't be started is as it was, and may be started again.
+- Nothing stays on a thread object, and nothing refers to it in a cycle.
+
+Assumptions:
+
+- `Thread.start` makes the new thread call ``self.run()``, which an attribute of the instance may override.
+- Others who wrap `Thread.start` or `run` call what they have wrapped.
+
+What it does not promise:
+
+- A thread that `threading` does not start (`_thread.start_new_thread`, C code) does not announce itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from ._sentinel import Stack, ThreadInfo, current
+from ._signals import report, thread_exiting, thread_started
+
+_wanted = False  # by install()
+_blocks: dict[object, None] = {}  # of installed(), that are being executed
+_wrapper: Callable[..., None] | None = None  # what we last put in the place of Thread.start
+
+
+def _begin() -> Stack | None:
+    """Announce the current thread's start, unless that was done, and return its stack in this case."""
+    stack = current()
+    if stack.announced:
+        return None
+    stack.announced = True
+    if thread_started.has_receivers_for(stack.thread):
+        thread_started.send(stack.thread, info=stack.describe())
+    return stack
+
+
+def _end(stack: Stack, error: BaseException | None) -> None:
+    """Announce that the body of the thread has ended: the early clean-ups, then `thread_exiting`."""
+    stack.exception = error
+    # As at the late moment: the second unwinding finds what a receiver registered.
+    for step in (_unwind_early, _send, _unwind_early):
+        try:
+            step(stack)
+        except BaseException as failure:  # noqa: BLE001 - an asynchronous one
+            report(failure, step, stack.thread)
+    stack.announced = False
+
+
+def _unwind_early(stack: Stack) -> None:
+    stack.unwind(early=True)
+
+
+def _send(stack: Stack) -> None:
+    if thread_exiting.has_receivers_for(stack.thread):
+        thread_exiting.send(stack.thread, info=stack.describe(), exception=stack.exception)
+
+
+@contextmanager
+def announced() -> Generator[ThreadInfo, None, None]:
+    """Announce the current thread for the length of the ``with`` block, as `install` does for the length of `run()`.
+
+    Sends `thread_started`, and at the end, whether the block raised or not, runs the early clean-ups and sends
+    `thread_exiting`. Yields the thread's `ThreadInfo`. Within another such block, or under `install`, it does nothing.
+    """
+    stack = _begin()
+    if stack is None:
+        yield current().describe()
+        return
+    try:
+        yield stack.describe()
+    except BaseException as error:
+        _end(stack, error)
+        raise
+    else:
+        _end(stack, None)
+
+
+def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
+    # This stands in a thread's __dict__, under "run", from start() until now. Others who wrap it may pass the thread.
+    thread = threading.current_thread()
+    attributes = thread.__dict__
+    if _is_ours(attributes.get("run")):
+        _take_back(attributes, previous)
+    stack = _begin()
+    try:
+        if previous is not None:
+            previous()
+        elif "run" in attributes:  # somebody's wrapper, which has called us
+            type(thread).run(thread)
+        else:
+            thread.run()
+    except BaseException as error:
+        if stack is not None:
+            _end(stack, error)
+        raise
+    else:
+        if stack is not None:
+            _end(stack, None)
+
+
+def _is_ours(run: Any) -> bool:
+    return run is _run or (isinstance(run, functools.partial) and run.func is _run)
+
+
+def _take_back(attributes: dict[str, Any], previous: Callable[[], None] | None) -> None:
+    if previous is None:
+        del attributes["run"]
+    else:
+        attributes["run"] = previous
+
+
+def _wrap(start: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(start)
+    def announcing_start(self: threading.Thread, *args: Any, **kwargs: Any) -> None:
+        attributes = self.__dict__
+        previous = attributes.get("run")
+        if not (_wanted or _blocks) or _is_ours(previous):
+            return start(self, *args, **kwargs)
+        attributes["run"] = run = _run if previous is None else functools.partial(_run, previous=previous)
+        try:
+            start(self, *args, **kwargs)
+        except Exception:  # it can't be started. (An interrupt may come when it was.)
+            if attributes.get("run") is run:
+                _take_back(attributes, previous)
+            raise
+
+    return announcing_start
+
+
+def _patch() -> None:
+    global _wrapper
+    start: Any = threading.Thread.start
+    while start is not None:
+        if start is _wrapper:
+            return  # others may have wrapped it
+        start = getattr(start, "__wrapped__", None)
+    _wrapper = _wrap(threading.Thread.start)
+    threading.Thread.start = _wrapper  # type: ignore[method-assign]
+
+
+def _unpatch() -> None:
+    if not (_wanted or _blocks) and threading.Thread.start is _wrapper and _wrapper is not None:
+        threading.Thread.start = _wrapper.__wrapped__  # type: ignore[method-assign, attr-defined]
+
+
+def install() -> None:
+    """Make every `threading.Thread` that is started from now on announce itself: pools, timers, daemons, subclasses.
+
+    Each is attached, sends `thread_started` before `run()`, and `thread_exiting` after it, in the thread. To install
+    twice is the same as once.
+    """
+    global _wanted
+    _wanted = True
+    _patch()
+
+
+def uninstall() -> None:
+    """Undo `install`: threads that are started from now on don't announce themselves. Quiet if there is nothing to undo.
+
+    Where another tool has wrapped `Thread.start` meanwhile, our wrapper stays beneath, and only calls the original.
+    """
+    global _wanted
+    _wanted = False
+    _unpatch()
+
+
+@contextmanager
+def installed() -> Generator[None, None, None]:
+    """As `install`, for the length of the ``with`` block, whichever thread starts threads. Blocks nest and overlap."""
+    token = object()
+    _blocks[token] = None
+    try:
+        _patch()
+        yield
+    finally:
+        del _blocks[token]
+        _unpatch()

@@ -1,0 +1,283 @@
+"""Plugins: whoever owns some receivers and clean-ups, and can take them all back.
+
+Guarantees:
+
+- Once `Plugin.close` has returned, nothing of the plugin runs in any thread, but for the hook that called it.
+- Clean-ups of all plugins, and of `threadref`, unwind as one stack a thread: last in, first out.
+- An error is reported with the name of the plugin whose hook it was.
+
+What it does not promise:
+
+- `close` waits for hooks of the plugin that other threads are running just then. Two hooks that close each other's
+  plugin at the same time wait for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
+from threading import get_ident
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+
+from ._sentinel import attached, attached_here, current
+from ._signals import ThreadSignal, _describe, check_hook, report, thread_exited, thread_exiting, thread_started
+
+__all__ = ("Pending", "Plugin", "load_plugins")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_plugins: dict[str, Plugin] = {}  # those that are open, by name
+
+
+class Pending(NamedTuple):
+    """A clean-up that would still run."""
+
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class _Hook:
+    """A receiver or a clean-up, with the plugin that owns it."""
+
+    __slots__ = ("_early", "func", "plugin")
+
+    _inherited = True
+
+    def __init__(self, plugin: Plugin, func: Callable[..., Any], early: bool = False) -> None:
+        self.plugin = plugin
+        self.func = func
+        self._early = early
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        plugin = self.plugin
+        # Say that it runs, then look whether the plugin is closed: close() does the same the other way round.
+        running = plugin._running
+        ticket = object()
+        running[ticket] = get_ident()
+        try:
+            return None if plugin._closed else self.func(*args, **kwargs)
+        finally:
+            del running[ticket]
+            for waiter in list(plugin._waiters):
+                waiter.put(None)
+
+    def __repr__(self) -> str:
+        return f"{_describe(self.func)} of plugin {self.plugin.name!r}"
+
+    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> None:
+        self(*args, **(kwargs or {}))
+
+
+class Plugin:
+    """What a plugin holds on to: all that it has registered under its `name`, which no other open plugin may bear.
+
+    Its receivers are held strongly, until `close`. As a context manager, it closes itself.
+
+    Raises `TypeError` for a name that is no string, and `ValueError` for one that is empty or in use.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a plugin is a string, not {name!r}")
+        if not name:
+            raise ValueError("the name of a plugin must not be empty")
+        self._name = name
+        self._closed = False
+        self._receivers: dict[_Hook, ThreadSignal] = {}
+        self._running: dict[object, int] = {}  # the ident of the thread, for each hook that runs
+        self._waiters: list[SimpleQueue[None]] = []
+        if _plugins.setdefault(name, self) is not self:
+            raise ValueError(f"there is an open plugin named {name!r} already")
+        self._listed = [name]  # who pops it, takes the name back: a later plugin may bear it
+
+    @property
+    def name(self) -> str:
+        """The name that it was made with."""
+        return self._name
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def __repr__(self) -> str:
+        return f"<Plugin {self._name!r}{' closed' if self._closed else ''}>"
+
+    def __enter__(self) -> Plugin:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def thread_started(self, receiver: F) -> F:
+        """Decorator: connect `receiver` to the signal `thread_started`. Raises as `register` does."""
+        return self._connect(thread_started, receiver)
+
+    def thread_exiting(self, receiver: F) -> F:
+        """Decorator: connect `receiver` to the signal `thread_exiting`. Raises as `register` does."""
+        return self._connect(thread_exiting, receiver)
+
+    def thread_exited(self, receiver: F) -> F:
+        """Decorator: connect `receiver` to the signal `thread_exited`. Raises as `register` does."""
+        return self._connect(thread_exited, receiver)
+
+    def _connect(self, signal: ThreadSignal, receiver: F) -> F:
+        check_hook(receiver)
+        self._check_open()
+        hook = _Hook(self, receiver)
+        self._receivers[hook] = signal
+        signal.connect(hook, weak=False)
+        if self._closed:  # meanwhile
+            signal.disconnect(hook)
+            self._check_open()
+        return receiver
+
+    def register(self, func: F, /, *args: Any, **kwargs: Any) -> F:
+        """Call ``func(*args, **kwargs)`` when the current thread ends, in that thread; as `atexit.register`.
+
+        Returns `func`, so that it works as a decorator. Thread-locals are gone by then: pass what is needed.
+
+        Raises `TypeError` if `func` can't be called or is a coroutine function, and `RuntimeError` if the plugin is
+        closed or the thread is the main thread, and its exit has been announced.
+        """
+        return self._register(func, args, kwargs, False)
+
+    def register_early(self, func: F, /, *args: Any, **kwargs: Any) -> F:
+        """As `register`, but to be called as soon as `run()` has returned or raised, when thread-locals are still there.
+
+        That moment comes if the thread announces itself (see `install` and `announced`). Otherwise the call is made
+        with the late ones: it is never lost.
+        """
+        return self._register(func, args, kwargs, True)
+
+    def _register(self, func: F, args: tuple[Any, ...], kwargs: dict[str, Any], early: bool) -> F:
+        check_hook(func)
+        self._check_open()
+        stack = current()
+        hook = _Hook(self, func, early)
+        stack.entries[hook] = hook, args, kwargs, stack.marks
+        if self._closed:  # meanwhile
+            stack.entries.pop(hook, None)
+            self._check_open()
+        return func
+
+    def unregister(self, func: Callable[..., Any]) -> None:
+        """Take back every clean-up of the current thread that was registered here as `func`, or as its equal."""
+        stack = attached_here()
+        if stack is not None:
+            for hook in self._hooks(stack.entries):
+                if hook.func == func:
+                    stack.entries.pop(hook, None)
+
+    def pending(self) -> dict[threading.Thread, list[Pending]]:
+        """What would still run, by thread, in the order in which it would: last in, first out.
+
+        A snapshot: threads may come and go while it is made.
+        """
+        found: dict[threading.Thread, list[Pending]] = {}
+        for stack in attached():
+            thread = stack.thread
+            for hook in self._hooks(stack.entries):
+                state = stack.entries.get(hook)
+                if state is not None and thread is not None:
+                    found.setdefault(thread, []).append(Pending(hook.func, state[1], dict(state[2] or {})))
+        return found
+
+    def _hooks(self, entries: Any) -> list[_Hook]:
+        """Those of `entries` that are this plugin's, newest first."""
+        return [entry for entry in reversed(list(entries)) if isinstance(entry, _Hook) and entry.plugin is self]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"plugin {self._name!r} is closed")
+
+    def close(self, *, run: bool = False) -> None:
+        """Take back every receiver and every clean-up, in every thread; wait for those that other threads are running.
+
+        With `run`, the clean-ups of the current thread are called now, last in, first out; what they raise is reported
+        as at the end of a thread. To close a closed plugin does nothing, but it waits as well. A hook may close its own
+        plugin: then that hook goes on.
+        """
+        self._closed = True
+        here = attached_here() if run else None
+        for hook, signal in list(self._receivers.items()):
+            signal.disconnect(hook)
+        self._receivers.clear()
+        mine: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = []
+        for stack in attached():
+            for hook in self._hooks(stack.entries):
+                state = stack.entries.pop(hook, None)
+                if state is not None and stack is here:
+                    mine.append((hook.func, state[1], state[2]))
+        for func, args, kwargs in mine:
+            try:
+                func(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001
+                report(error, _Hook(self, func), threading.current_thread())
+        self._wait()
+        if self._listed:
+            try:
+                del _plugins[self._listed.pop()]
+            except IndexError:  # another thread closes it as well
+                pass
+
+    def _wait(self) -> None:
+        here = get_ident()
+        waiter: SimpleQueue[None] = SimpleQueue()
+        self._waiters.append(waiter)
+        try:
+            while any(ident != here for ident in list(self._running.values())):
+                waiter.get()
+        finally:
+            self._waiters.remove(waiter)
+
+
+def _after_fork_in_child() -> None:
+    # The threads that were running hooks are not there any more: nobody shall wait for them.
+    here = get_ident()
+    for plugin in list(_plugins.values()):
+        for ticket, ident in list(plugin._running.items()):
+            if ident != here:
+                del plugin._running[ticket]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+_loaded: dict[tuple[str, str], Plugin] = {}
+
+
+def load_plugins() -> list[Plugin]:
+    """Load every entry point in the group ``threadhooks``, and return the plugins that this call has loaded.
+
+    The entry point's object is called with a `Plugin` of the entry point's name. If that, or its import, raises, the
+    error is reported to `threading.excepthook`, the plugin is closed, and the others are loaded all the same. What an
+    earlier call has loaded, and is still open, is left as it is.
+    """
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
+    plugins = []
+    for entry_point in entry_points(group="threadhooks"):
+        known = _loaded.get((entry_point.name, entry_point.value))
+        if known is not None and not known.closed:
+            continue
+        plugin = None
+        try:
+            plugin = Plugin(entry_point.name)
+            entry_point.load()(plugin)
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            if plugin is not None:
+                plugin.close()
+            if isinstance(error, SystemExit):  # of which threading.excepthook would say nothing
+                error = ImportError(f"{entry_point.value} exits: {error}")
+            report(error, entry_point, threading.current_thread())
+        else:
+            _loaded[entry_point.name, entry_point.value] = plugin
+            plugins.append(plugin)
+    return plugins

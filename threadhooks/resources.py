@@ -1,0 +1,184 @@
+"""Resources that each thread opens for itself, and that are closed in it when it ends.
+
+Guarantees:
+
+- A value is closed once, in the thread that opened it: when the thread ends, or when the thread calls `close`.
+- Values are clean-ups like others: the last that was opened is the first to be closed.
+- A forked child neither uses nor closes the values of its parent.
+
+What it does not promise:
+
+- A daemon thread that still runs when the interpreter ends keeps its values: they are not closed.
+- When an instance dies in another thread than the one that opened a value for it, the value is closed as late as its
+  thread ends, or opens one for another instance in the same place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from threading import get_ident, get_native_id
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from ._sentinel import Stack, attached_here, current
+from ._signals import _describe, check_hook, report
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+S = TypeVar("S")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Value:
+    """One value that is open, in one thread."""
+
+    __slots__ = ("_early", "key", "manager", "owner", "resource", "stack", "value")
+
+    _inherited = False
+
+    def __init__(self, resource: PerThread[..., Any], stack: Stack, key: object, instance: object) -> None:
+        self.resource = resource
+        self.stack = stack
+        self.key = key
+        self._early = resource._early
+        # The generator must not keep the instance alive, nor must we.
+        self.owner = None if instance is None else weakref.ref(instance, self._owner_died)
+
+    def _owner_died(self, _: object) -> None:
+        stack = self.stack
+        if stack.ident == get_ident() and stack.native_id == get_native_id() and stack.entries.pop(self, None):
+            try:
+                self.close(None)
+            except BaseException as error:  # noqa: BLE001
+                report(error, self, stack.thread)
+
+    def close(self, error: BaseException | None) -> None:
+        """Close it; it has been taken off the stack."""
+        if self.stack.values.get(self.key) is self:
+            del self.stack.values[self.key]
+        self.owner = None  # which refers to this
+        if error is None:
+            self.manager.__exit__(None, None, None)
+        else:
+            self.manager.__exit__(type(error), error, error.__traceback__)
+
+    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> None:
+        self.close(self.stack.exception)
+
+    def __call__(self) -> None:  # a stack holds what can be called
+        self.close(None)
+
+    def __repr__(self) -> str:
+        return f"the closing of {_describe(self.resource)}"
+
+
+class PerThread(Generic[P, T_co]):
+    """A resource of which each thread has its own value; made by `per_thread`.
+
+    A call returns the current thread's value, which it opens if need be. Each combination of arguments, which must be
+    hashable, has a value of its own; so has each instance, for a method, whose ``self`` is a `weakref.proxy`.
+
+    What the opening raises is raised by the call, and nothing is kept. What the closing raises, at the end of a thread,
+    is reported to `threading.excepthook`.
+    """
+
+    def __init__(self, func: Callable[P, Iterator[T_co] | AbstractContextManager[T_co]], *, early: bool = False) -> None:
+        check_hook(func)
+        self._open: Any = contextlib.contextmanager(func) if inspect.isgeneratorfunction(func) else func  # type: ignore[arg-type]
+        self._early = early
+        functools.update_wrapper(self, func)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
+        return self._get(None, args, kwargs)
+
+    def close(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Close the current thread's value for these arguments now, if there is one; the next call opens it anew.
+
+        What the closing raises is raised here.
+        """
+        self._close(None, args, kwargs)
+
+    def __get__(
+        self: PerThread[Concatenate[S, Q], T], instance: S | None, owner: type | None = None
+    ) -> BoundPerThread[Q, T]:
+        return BoundPerThread(self, instance) if instance is not None else self  # type: ignore[return-value, arg-type]
+
+    def _get(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        stack = current()
+        key = self._key(instance, args, kwargs)
+        known = stack.values.get(key)
+        if known is not None:
+            if known.owner is None or known.owner() is instance:
+                return known.value
+            if stack.entries.pop(known, None):  # of an instance that died in another thread, and had this address
+                try:
+                    known.close(None)
+                except BaseException as error:  # noqa: BLE001
+                    report(error, known, stack.thread)
+        opened = _Value(self, stack, key, instance)
+        if instance is not None:
+            args = (weakref.proxy(instance), *args)
+        opened.manager = manager = self._open(*args, **kwargs)
+        if not hasattr(manager, "__enter__"):
+            raise TypeError(f"{_describe(self)} must yield, or return a context manager, not {manager!r}")
+        opened.value = manager.__enter__()
+        stack.entries[opened] = opened, (), None, stack.marks
+        stack.values[key] = opened
+        return opened.value
+
+    def _close(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        stack = attached_here()
+        known = stack and stack.values.get(self._key(instance, args, kwargs))
+        if known is not None and known.stack.entries.pop(known, None):
+            known.close(None)
+
+    def _key(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+        return self, id(instance), args, frozenset(kwargs.items())
+
+
+class BoundPerThread(Generic[P, T_co]):
+    """A `PerThread` that is a method, bound to an instance."""
+
+    __slots__ = ("_instance", "_resource")
+
+    def __init__(self, resource: PerThread[..., T_co], instance: object) -> None:
+        self._resource = resource
+        self._instance = instance
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
+        return self._resource._get(self._instance, args, kwargs)  # type: ignore[no-any-return]
+
+    def close(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Close the current thread's value for this instance and these arguments: see `PerThread.close`."""
+        self._resource._close(self._instance, args, kwargs)
+
+
+@overload
+def per_thread(
+    func: Callable[P, Iterator[T] | AbstractContextManager[T]], /, *, early: bool = False
+) -> PerThread[P, T]: ...
+
+
+@overload
+def per_thread(
+    *, early: bool = False
+) -> Callable[[Callable[P, Iterator[T] | AbstractContextManager[T]]], PerThread[P, T]]: ...
+
+
+def per_thread(func: Any = None, /, *, early: bool = False) -> Any:
+    """Decorator: make a generator function, or what returns a context manager, a resource of each thread.
+
+    What is yielded is the value. What follows the ``yield`` closes it, in the thread that opened it, when that ends. If
+    the thread announces itself (see `install`) and its `run()` raised, the exception is thrown into the generator.
+
+    With `early`, it is closed as soon as `run()` has ended, if the thread announces itself: for what needs other
+    thread-locals to close itself. Otherwise it is closed with the clean-ups of that end, last in, first out.
+
+    Returns a `PerThread`. Raises `TypeError` for what can't be called, and for coroutine functions.
+    """
+    return PerThread(func, early=early) if func is not None else functools.partial(PerThread, early=early)

@@ -1,0 +1,208 @@
+"""`ref` and `finalize` for the current thread: the interface of PyPI's threadref 1.1.5, whose promises are kept.
+
+A `ref` must be kept alive by its owner, or its callback is not called; a `finalize` keeps itself alive. Both may be made,
+read, called and dropped in any thread, at any time; what they are about is the thread that made them.
+
+The ways in which they differ from threadref, each with its reason, are listed in the documentation (threadref).
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ._sentinel import Anchor, _exiting, _local, attached, current
+from ._signals import report
+
+if TYPE_CHECKING:
+    _Finalize = weakref.finalize[..., Any]
+else:
+    _Finalize = weakref.finalize
+
+__all__ = ("finalize", "ref")
+
+_dereference = weakref.ref.__call__
+_new_reference = weakref.ref.__new__
+
+
+class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
+    """A weak reference to the current thread.
+
+    `callback` is called as ``callback(ref)`` when the thread ends, in that thread, if the reference is still alive;
+    what it raises goes to `threading.excepthook`. By then this, and every other reference to the thread, is dead.
+    """
+
+    __slots__ = ("_callback", "_mark")
+
+    def __new__(cls, callback: Callable[[ref], Any] | None = None) -> ref:
+        if _exiting:
+            stack = current()
+        else:
+            try:
+                stack = _local.stack
+            except AttributeError:
+                stack = current()
+        anchor = stack.anchor
+        if anchor is None:
+            thread = stack.thread
+            assert thread is not None
+            anchor = stack.anchor = Anchor(thread)
+        self = _new_reference(cls, anchor)
+        self._callback = callback
+        if callback is not None:
+            self._mark = stack.marks = stack.marks + 1
+        return self
+
+    def __init__(self, callback: Callable[[ref], Any] | None = None) -> None:
+        pass  # weakref.ref would take the callback for a referent
+
+    def __call__(self) -> threading.Thread | None:  # type: ignore[override]
+        """The thread, or `None` once its exit has begun."""
+        anchor = _dereference(self)
+        return None if anchor is None else anchor.thread  # type: ignore[no-any-return]
+
+    @property
+    def __callback__(self) -> Callable[[ref], Any] | None:  # type: ignore[override]
+        """The callback, or `None` once the thread's exit has begun."""
+        return None if _dereference(self) is None else self._callback
+
+    def __repr__(self) -> str:
+        thread = self()
+        return f"<threadref {id(self)} {'dead' if thread is None else repr(thread)}>"
+
+    def _unwind(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
+    ) -> None:
+        self._callback = None  # a dead reference keeps nothing alive
+        func(self)
+
+
+class finalize(_Finalize):  # noqa: N801
+    """Call ``function(*args, **kwargs)`` when the current thread ends, in that thread.
+
+    What it raises goes to `threading.excepthook`. If the thread is a daemon and still runs when the interpreter ends,
+    the call is made by the main thread at `atexit`, unless `atexit` was set to false.
+    """
+
+    # As in weakref.finalize, the state is elsewhere: beside this in the thread's stack. Who takes it from there, runs it.
+    __slots__ = ("_at_exit", "_stack")
+
+    _early = False
+    _inherited = True
+
+    def __init__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        if _exiting:
+            stack = current()
+        else:
+            try:
+                stack = _local.stack
+            except AttributeError:
+                stack = current()
+        self._stack = stack
+        stack.entries[self] = function, args, kwargs or None, stack.marks
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__call__ is not finalize.__call__:
+            cls._unwind = finalize._unwind_by_call  # type: ignore[method-assign]
+
+    def __call__(self, _: Any = None) -> Any:
+        """Call the function now, in the calling thread, and return what it returns; `None` if this is dead."""
+        try:
+            state = self._stack.entries.pop(self, None)
+        except AttributeError:  # never initialised, or a copy
+            return None
+        if state is None:
+            return None
+        function, args, kwargs, _ = state
+        return function(*args, **kwargs) if kwargs else function(*args)
+
+    def detach(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:  # type: ignore[override]
+        """Kill this without calling the function: ``(thread, function, args, kwargs)``, or `None` if it is dead."""
+        try:
+            stack = self._stack
+        except AttributeError:
+            return None
+        state = stack.entries.pop(self, None)
+        if state is None:
+            return None
+        function, args, kwargs, _ = state
+        return stack.thread, function, args, kwargs or {}  # type: ignore[return-value]
+
+    def peek(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:  # type: ignore[override]
+        """What `detach` would return, without detaching."""
+        try:
+            stack = self._stack
+        except AttributeError:
+            return None
+        thread = stack.thread
+        state = stack.entries.get(self)
+        if state is None:
+            return None
+        function, args, kwargs, _ = state
+        return thread, function, args, kwargs or {}  # type: ignore[return-value]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the function is still to be called."""
+        try:
+            return self in self._stack.entries
+        except AttributeError:
+            return False
+
+    @property
+    def atexit(self) -> bool:
+        """Whether a daemon's finalizer, or the main thread's, is called when the interpreter ends; false once dead."""
+        return self.alive and getattr(self, "_at_exit", True)
+
+    @atexit.setter
+    def atexit(self, value: bool) -> None:
+        if self.alive:
+            self._at_exit = bool(value)
+
+    def __repr__(self) -> str:
+        state = self.peek()
+        return f"<threadfinalize {id(self)} {'dead' if state is None else repr(state[0])}>"
+
+    def __getstate__(self) -> None:
+        return None  # a copy is dead: one registration is called once
+
+    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> None:
+        if kwargs:
+            func(*args, **kwargs)
+        else:
+            func(*args)
+
+    def _unwind_by_call(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
+    ) -> None:
+        # A subclass that overrides __call__ is called, as by threadref; what it calls in turn must find this alive.
+        entries = self._stack.entries
+        entries[self] = func, args, kwargs, self._stack.marks
+        try:
+            self(None)
+        finally:
+            entries.pop(self, None)
+
+
+def _finalize_at_exit() -> None:
+    # weakref.finalize's contract: at exit, what is left is called by the main thread. Registered after the sentinel's
+    # handler, this runs before it, so that the main thread's own clean-ups, the oldest as a rule, come last.
+    main = threading.main_thread()
+    for stack in reversed(attached()):
+        for entry in reversed(list(stack.entries)):
+            if not isinstance(entry, finalize) or (stack.thread is main and entry.atexit):
+                continue
+            if stack.thread is main or entry.atexit:
+                state = stack.entries.pop(entry, None)
+                if state is not None and stack.thread is not main:
+                    try:
+                        entry._unwind(*state[:3])
+                    except BaseException as error:  # noqa: BLE001
+                        report(error, state[0], stack.thread)
+
+
+atexit.register(_finalize_at_exit)
