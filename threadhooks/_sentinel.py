@@ -5,7 +5,7 @@ Guarantees, for a thread whose `Stack` has clean-ups, or of which a receiver wan
 - Each clean-up is run once, in its own thread, before `join()` returns; last in, first out, whoever registered it.
   Then `thread_exited` is sent. What either registers meanwhile runs in the same exit, until there is no more.
 - Whatever a hook raises is reported, and the next one runs.
-- While hooks run, `threading.current_thread()` is the thread that exits; nothing stays behind in `threading.enumerate()`.
+- While hooks run, `threading.current_thread()` is the thread that exits; `threading.enumerate()` is as it was after.
 - A forked child runs nothing that belongs to its parent's other threads, nor destroys what they had registered.
 
 Assumptions:
@@ -20,8 +20,8 @@ What it does not promise:
 - A thread that still runs when the interpreter ends (a daemon) has not exited: nothing of it is announced.
 - Whoever takes the sentinel out of `gc.get_objects()` and keeps it stops its thread's hooks: that is reported.
 - A hook that registers hooks for ever is stopped, and reported.
-- Where `threading.local` was replaced before this module was imported (gevent), a greenlet is a thread, and its hooks run
-  in another greenlet of the same OS thread.
+- Where `threading.local` was replaced before this module was imported (gevent), a greenlet is a thread, and its hooks
+  run in another greenlet of the same OS thread.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import get_ident, get_native_id
 from typing import Any, NamedTuple, Protocol
 
@@ -42,8 +42,8 @@ from ._signals import report, thread_exited
 
 if sys.implementation.name != "cpython":
     warnings.warn(
-        f"{sys.implementation.name} does not destroy a thread's locals when the thread ends: threadhooks' hooks run late, "
-        "at some collection, in any thread, or never",
+        f"{sys.implementation.name} does not destroy a thread's locals when the thread ends: the hooks of threadhooks "
+        "run late, at some collection, in any thread, or never",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -87,11 +87,11 @@ class Entry(Protocol):
     _early: bool  # whether it runs at `thread_exiting`, where that comes
     _inherited: bool  # whether a forked child runs it, too
 
-    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> object:
+    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> object:
         """Run it. It has been taken off the stack."""
 
 
-_State = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any] | None, int]
+_State = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None, int]
 
 
 class Anchor:
@@ -139,13 +139,17 @@ class Stack:
         self.announced = False  # whether somebody will tell us when `run()` has ended
         self.exception: BaseException | None = None  # what `run()` raised
 
+    def take(self, entry: Any) -> _State | None:
+        """Take a clean-up off the stack; `None` if somebody was faster. Who takes it, may run it."""
+        return self.entries.pop(entry, None)
+
     def describe(self) -> ThreadInfo:
         """The record of this thread, made when it is first asked for."""
         info = self.info
         if info is None:
             thread = self.thread
             assert thread is not None
-            foreign = isinstance(thread, threading._DummyThread)  # type: ignore[attr-defined]
+            foreign = isinstance(thread, threading._DummyThread)
             info = self.info = ThreadInfo(
                 thread, thread.name, self.ident, self.native_id, thread.daemon, foreign, self.attached_at
             )
@@ -180,7 +184,7 @@ class Stack:
     def _give_up(self) -> None:
         """End a loop of hooks that register hooks: all that wait now are run, but not what these register."""
         for entry in reversed(list(self.entries)):
-            state = self.entries.pop(entry, None)
+            state = self.take(entry)
             if state is not None:
                 func, args, kwargs, _ = state
                 try:
@@ -190,11 +194,11 @@ class Stack:
         lost = [func for func, *_ in list(self.entries.values())]
         self.entries.clear()
         if lost:
-            error = RuntimeError(
+            loop = RuntimeError(
                 f"clean-ups that were being run registered {_MOST_REGISTERED_MEANWHILE} more, without an end; "
                 f"given up: {lost!r}"
             )
-            report(error, lost[-1], self.thread)
+            report(loop, lost[-1], self.thread)
 
     def _take_refs(self) -> list[Any]:
         """Let all weak references to this thread die together, and return those that have a callback, oldest first."""
@@ -248,12 +252,12 @@ class Stack:
         self.thread = self.info = self.exception = None
 
     def abandon(self, *, all: bool = True) -> None:  # noqa: A002
-        """In a forked child: never run what belongs to the parent, nor destroy it, since a destructor may say goodbye."""
+        """In a forked child: never run what is the parent's, nor destroy it, since a destructor may say goodbye."""
         _abandoned.append(self.values)
         self.values = {}
         for entry in list(self.entries):
             if all or not entry._inherited:
-                _abandoned.append((entry, self.entries.pop(entry, None)))
+                _abandoned.append((entry, self.take(entry)))
 
 
 class _Sentinel:

@@ -9,8 +9,8 @@ Guarantees:
 
 Assumptions:
 
-- One operation on a ``dict`` or a ``list`` is atomic: CPython promises it, with the GIL and without. So there is no lock
-  here that a finaliser could find held by its own thread.
+- One operation on a ``dict`` or a ``list`` is atomic: CPython promises it, with the GIL and without. So there is no
+  lock here that a finaliser could find held by its own thread.
 - An object keeps its address until the callbacks of its weak references have returned, so an identity is not reused
   while it is being forgotten.
 
@@ -28,7 +28,7 @@ import itertools
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from operator import itemgetter
 from types import MethodType
@@ -56,12 +56,11 @@ def report(error: BaseException, hook: object, thread: threading.Thread | None) 
     with suppress(BaseException):  # a repr that fails must not cost us the report
         _annotate(error, f"raised by {_describe(hook)}, a hook of threadhooks")
     try:
-        excepthook = threading.excepthook or threading.__excepthook__
-        excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
+        threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
     except BaseException as failure:  # noqa: BLE001 - the reporter must not stop the next hook
         try:
             failure.__suppress_context__ = True
-            print("Exception in threading.excepthook:", file=sys.stderr, flush=True)
+            sys.stderr.write("Exception in threading.excepthook:\n")
             sys.excepthook(type(failure), failure, failure.__traceback__)
         except BaseException:  # noqa: BLE001, S110 - no reporter is left
             pass
@@ -79,7 +78,7 @@ def _annotate(error: BaseException, note: str) -> None:
     if sys.version_info >= (3, 11):
         error.add_note(note)
     else:  # 3.10 prints no notes, but it prints contexts
-        error.__notes__ = [*notes, note]
+        error.__notes__ = [*notes, note]  # type: ignore[attr-defined]
         while (inner := error.__cause__ or error.__context__) is not None:
             error = inner
         error.__context__ = RuntimeError(note)
@@ -95,6 +94,8 @@ class _Bucket(dict[object, _Connection]):
     """The connections to one sender, by receiver."""
 
     __slots__ = ("sender",)
+
+    sender: weakref.ref[Any]  # whose callback forgets the bucket
 
 
 _NOTHING = _Bucket()
@@ -172,16 +173,14 @@ class ThreadSignal(blinker.Signal):
         bucket = buckets.get(key)
         if bucket is None:
             bucket = _Bucket()
-            try:
+            with suppress(TypeError):  # a sender that can't be weakly held is remembered for good, as by blinker
                 bucket.sender = _weakref(sender, lambda _: buckets.pop(key, _NOTHING).clear())
-            except TypeError:
-                pass  # a sender that can't be weakly held is remembered for good, as blinker does
             bucket = buckets.setdefault(key, bucket)
         return bucket
 
     @staticmethod
     def _weak(receiver: F, bucket: dict[object, _Connection], key: object) -> Callable[[], F | None]:
-        return _weakref(receiver, lambda _, forget=bucket.pop: forget(key, None))
+        return _weakref(receiver, lambda _: bucket.pop(key, None))
 
     def disconnect(self, receiver: Callable[..., Any], sender: Any = blinker.ANY) -> None:
         """Stop calling `receiver` for `sender`, by default for all of them; quietly, if it is not connected."""
@@ -209,7 +208,7 @@ class ThreadSignal(blinker.Signal):
         """Whether a receiver is connected to `sender` or to any sender; it may have died since."""
         return bool(self._any or (self._buckets and self._buckets.get(_key(sender))))
 
-    def receivers_for(self, sender: Any) -> Iterator[Callable[..., Any]]:  # type: ignore[override]
+    def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:
         """Yield the receivers that a send would call now, in order."""
         # list(values()) makes no object that could start a collection, so no finaliser changes the dict half-way.
         connections = list(self._any.values())
@@ -223,7 +222,7 @@ class ThreadSignal(blinker.Signal):
             if receiver is not None:
                 yield receiver
 
-    def send(  # type: ignore[override]
+    def send(
         self, sender: Any = None, /, *, _async_wrapper: object = None, **kwargs: Any
     ) -> list[tuple[Callable[..., Any], Any]]:
         """Call every receiver as ``receiver(sender, **kwargs)``, in this thread, in the order of connection.

@@ -164,7 +164,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Undo `install`: threads that are started from now on don't announce themselves. Quiet if there is nothing to undo.
+    """Undo `install`: threads that are started from now on don't announce themselves. To uninstall twice does no harm.
 
     Where another tool has wrapped `Thread.start` meanwhile, our wrapper stays beneath, and only calls the original.
     """

@@ -16,14 +16,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import get_ident
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ._sentinel import attached, attached_here, current
 from ._signals import ThreadSignal, _describe, check_hook, report, thread_exited, thread_exiting, thread_started
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ("Pending", "Plugin", "load_plugins")
 
@@ -68,7 +72,7 @@ class _Hook:
     def __repr__(self) -> str:
         return f"{_describe(self.func)} of plugin {self.plugin.name!r}"
 
-    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> None:
+    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         self(*args, **(kwargs or {}))
 
 
@@ -107,7 +111,7 @@ class Plugin:
     def __repr__(self) -> str:
         return f"<Plugin {self._name!r}{' closed' if self._closed else ''}>"
 
-    def __enter__(self) -> Plugin:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -149,7 +153,7 @@ class Plugin:
         return self._register(func, args, kwargs, False)
 
     def register_early(self, func: F, /, *args: Any, **kwargs: Any) -> F:
-        """As `register`, but to be called as soon as `run()` has returned or raised, when thread-locals are still there.
+        """As `register`, but to be called as soon as `run()` has returned or raised: thread-locals are still there.
 
         That moment comes if the thread announces itself (see `install` and `announced`). Otherwise the call is made
         with the late ones: it is never lost.
@@ -163,7 +167,7 @@ class Plugin:
         hook = _Hook(self, func, early)
         stack.entries[hook] = hook, args, kwargs, stack.marks
         if self._closed:  # meanwhile
-            stack.entries.pop(hook, None)
+            stack.take(hook)
             self._check_open()
         return func
 
@@ -173,7 +177,7 @@ class Plugin:
         if stack is not None:
             for hook in self._hooks(stack.entries):
                 if hook.func == func:
-                    stack.entries.pop(hook, None)
+                    stack.take(hook)
 
     def pending(self) -> dict[threading.Thread, list[Pending]]:
         """What would still run, by thread, in the order in which it would: last in, first out.
@@ -212,7 +216,7 @@ class Plugin:
         mine: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = []
         for stack in attached():
             for hook in self._hooks(stack.entries):
-                state = stack.entries.pop(hook, None)
+                state = stack.take(hook)
                 if state is not None and stack is here:
                     mine.append((hook.func, state[1], state[2]))
         for func, args, kwargs in mine:
@@ -221,11 +225,8 @@ class Plugin:
             except BaseException as error:  # noqa: BLE001
                 report(error, _Hook(self, func), threading.current_thread())
         self._wait()
-        if self._listed:
-            try:
-                del _plugins[self._listed.pop()]
-            except IndexError:  # another thread closes it as well
-                pass
+        with suppress(IndexError):  # it was closed before
+            del _plugins[self._listed.pop()]
 
     def _wait(self) -> None:
         here = get_ident()

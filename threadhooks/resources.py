@@ -19,7 +19,7 @@ import contextlib
 import functools
 import inspect
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from threading import get_ident, get_native_id
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
@@ -41,6 +41,9 @@ class _Value:
 
     _inherited = False
 
+    manager: AbstractContextManager[Any]
+    value: Any
+
     def __init__(self, resource: PerThread[..., Any], stack: Stack, key: object, instance: object) -> None:
         self.resource = resource
         self.stack = stack
@@ -51,7 +54,7 @@ class _Value:
 
     def _owner_died(self, _: object) -> None:
         stack = self.stack
-        if stack.ident == get_ident() and stack.native_id == get_native_id() and stack.entries.pop(self, None):
+        if stack.ident == get_ident() and stack.native_id == get_native_id() and stack.take(self):
             try:
                 self.close(None)
             except BaseException as error:  # noqa: BLE001
@@ -67,7 +70,7 @@ class _Value:
         else:
             self.manager.__exit__(type(error), error, error.__traceback__)
 
-    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> None:
+    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         self.close(self.stack.exception)
 
     def __call__(self) -> None:  # a stack holds what can be called
@@ -87,14 +90,16 @@ class PerThread(Generic[P, T_co]):
     is reported to `threading.excepthook`.
     """
 
-    def __init__(self, func: Callable[P, Iterator[T_co] | AbstractContextManager[T_co]], *, early: bool = False) -> None:
+    def __init__(
+        self, func: Callable[P, Iterator[T_co] | AbstractContextManager[T_co]], *, early: bool = False
+    ) -> None:
         check_hook(func)
-        self._open: Any = contextlib.contextmanager(func) if inspect.isgeneratorfunction(func) else func  # type: ignore[arg-type]
+        self._open: Any = contextlib.contextmanager(func) if inspect.isgeneratorfunction(func) else func
         self._early = early
         functools.update_wrapper(self, func)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
-        return self._get(None, args, kwargs)
+        return self._get(None, args, kwargs)  # type: ignore[no-any-return]
 
     def close(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Close the current thread's value for these arguments now, if there is one; the next call opens it anew.
@@ -106,16 +111,16 @@ class PerThread(Generic[P, T_co]):
     def __get__(
         self: PerThread[Concatenate[S, Q], T], instance: S | None, owner: type | None = None
     ) -> BoundPerThread[Q, T]:
-        return BoundPerThread(self, instance) if instance is not None else self  # type: ignore[return-value, arg-type]
+        return BoundPerThread(self, instance) if instance is not None else self  # type: ignore[return-value]
 
     def _get(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         stack = current()
         key = self._key(instance, args, kwargs)
-        known = stack.values.get(key)
+        known: _Value | None = stack.values.get(key)
         if known is not None:
             if known.owner is None or known.owner() is instance:
                 return known.value
-            if stack.entries.pop(known, None):  # of an instance that died in another thread, and had this address
+            if stack.take(known):  # of an instance that died in another thread, and had this address
                 try:
                     known.close(None)
                 except BaseException as error:  # noqa: BLE001
@@ -133,8 +138,8 @@ class PerThread(Generic[P, T_co]):
 
     def _close(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         stack = attached_here()
-        known = stack and stack.values.get(self._key(instance, args, kwargs))
-        if known is not None and known.stack.entries.pop(known, None):
+        known: _Value | None = stack.values.get(self._key(instance, args, kwargs)) if stack is not None else None
+        if known is not None and known.stack.take(known):
             known.close(None)
 
     def _key(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:

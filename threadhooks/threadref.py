@@ -1,7 +1,7 @@
 """`ref` and `finalize` for the current thread: the interface of PyPI's threadref 1.1.5, whose promises are kept.
 
-A `ref` must be kept alive by its owner, or its callback is not called; a `finalize` keeps itself alive. Both may be made,
-read, called and dropped in any thread, at any time; what they are about is the thread that made them.
+A `ref` must be kept alive by its owner, or its callback is not called; a `finalize` keeps itself alive. Both may be
+made, read, called and dropped in any thread, at any time; what they are about is the thread that made them.
 
 The ways in which they differ from threadref, each with its reason, are listed in the documentation (threadref).
 """
@@ -11,13 +11,15 @@ from __future__ import annotations
 import atexit
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._sentinel import Anchor, _exiting, _local, attached, current
 from ._signals import report
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     _Finalize = weakref.finalize[..., Any]
 else:
     _Finalize = weakref.finalize
@@ -37,7 +39,10 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
 
     __slots__ = ("_callback", "_mark")
 
-    def __new__(cls, callback: Callable[[ref], Any] | None = None) -> ref:
+    _callback: Callable[[ref], Any] | None
+    _mark: int
+
+    def __new__(cls, callback: Callable[[ref], Any] | None = None) -> Self:
         if _exiting:
             stack = current()
         else:
@@ -59,10 +64,10 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
     def __init__(self, callback: Callable[[ref], Any] | None = None) -> None:
         pass  # weakref.ref would take the callback for a referent
 
-    def __call__(self) -> threading.Thread | None:  # type: ignore[override]
+    def __call__(self) -> threading.Thread | None:
         """The thread, or `None` once its exit has begun."""
         anchor = _dereference(self)
-        return None if anchor is None else anchor.thread  # type: ignore[no-any-return]
+        return None if anchor is None else anchor.thread
 
     @property
     def __callback__(self) -> Callable[[ref], Any] | None:  # type: ignore[override]
@@ -73,9 +78,7 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
         thread = self()
         return f"<threadref {id(self)} {'dead' if thread is None else repr(thread)}>"
 
-    def _unwind(
-        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
-    ) -> None:
+    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         self._callback = None  # a dead reference keeps nothing alive
         func(self)
 
@@ -87,7 +90,7 @@ class finalize(_Finalize):  # noqa: N801
     the call is made by the main thread at `atexit`, unless `atexit` was set to false.
     """
 
-    # As in weakref.finalize, the state is elsewhere: beside this in the thread's stack. Who takes it from there, runs it.
+    # As in weakref.finalize, the state is elsewhere: in the thread's stack. Who takes it from there, runs it.
     __slots__ = ("_at_exit", "_stack")
 
     _early = False
@@ -120,7 +123,7 @@ class finalize(_Finalize):  # noqa: N801
         function, args, kwargs, _ = state
         return function(*args, **kwargs) if kwargs else function(*args)
 
-    def detach(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:  # type: ignore[override]
+    def detach(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """Kill this without calling the function: ``(thread, function, args, kwargs)``, or `None` if it is dead."""
         try:
             stack = self._stack
@@ -130,9 +133,9 @@ class finalize(_Finalize):  # noqa: N801
         if state is None:
             return None
         function, args, kwargs, _ = state
-        return stack.thread, function, args, kwargs or {}  # type: ignore[return-value]
+        return stack.thread, function, args, kwargs or {}  # type: ignore[return-value]  # it is alive
 
-    def peek(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:  # type: ignore[override]
+    def peek(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """What `detach` would return, without detaching."""
         try:
             stack = self._stack
@@ -143,7 +146,7 @@ class finalize(_Finalize):  # noqa: N801
         if state is None:
             return None
         function, args, kwargs, _ = state
-        return thread, function, args, kwargs or {}  # type: ignore[return-value]
+        return thread, function, args, kwargs or {}  # type: ignore[return-value]  # it is alive
 
     @property
     def alive(self) -> bool:
@@ -170,15 +173,13 @@ class finalize(_Finalize):  # noqa: N801
     def __getstate__(self) -> None:
         return None  # a copy is dead: one registration is called once
 
-    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> None:
+    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         if kwargs:
             func(*args, **kwargs)
         else:
             func(*args)
 
-    def _unwind_by_call(
-        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
-    ) -> None:
+    def _unwind_by_call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         # A subclass that overrides __call__ is called, as by threadref; what it calls in turn must find this alive.
         entries = self._stack.entries
         entries[self] = func, args, kwargs, self._stack.marks
@@ -197,7 +198,7 @@ def _finalize_at_exit() -> None:
             if not isinstance(entry, finalize) or (stack.thread is main and entry.atexit):
                 continue
             if stack.thread is main or entry.atexit:
-                state = stack.entries.pop(entry, None)
+                state = stack.take(entry)
                 if state is not None and stack.thread is not main:
                     try:
                         entry._unwind(*state[:3])
