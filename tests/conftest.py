@@ -1,0 +1,38 @@
+"""What several test modules use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+
+class Result(NamedTuple):
+    """What became of a program: compare it with a plain tuple."""
+
+    out: str
+    err: str
+    code: int
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., Result]:
+    """Run the text of a program in an interpreter of its own, where warnings are errors: ``(out, err, code)``.
+
+    It is unbuffered, so that a fork doubles no output and a sudden end loses none. `options` go to the interpreter,
+    `arguments` to the program.
+    """
+
+    def run(source: str, *arguments: str, options: tuple[str, ...] = (), timeout: float = 60) -> Result:
+        path = tmp_path / "program.py"
+        path.write_text(textwrap.dedent(source), encoding="utf-8")
+        command = [sys.executable, "-W", "error", "-u", *options, str(path), *arguments]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=timeout, stdin=subprocess.DEVNULL)
+        return Result(done.stdout, done.stderr, done.returncode)
+
+    return run
