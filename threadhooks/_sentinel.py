@@ -121,10 +121,10 @@ class Stack:
         "values",
     )
 
-    def __init__(self, thread: threading.Thread) -> None:
+    def __init__(self, thread: threading.Thread, ident: int, native_id: int) -> None:
         self.thread: threading.Thread | None = thread
-        self.ident = get_ident()
-        self.native_id = get_native_id()
+        self.ident = ident
+        self.native_id = native_id
         self.attached_at = time.time()
         # The greenlets of one thread share its native id. An address would do for both, but addresses come back at
         # once, and a free-threaded dict gets slow when a key does.
@@ -316,17 +316,19 @@ def current() -> Stack:
 
 
 def _attach() -> Stack:
+    ident = get_ident()
+    native_id = get_native_id()
+    if not _GREEN:
+        # Other locals may be finalised before ours, when ours reads as empty already: our sentinel is still to come.
+        # And a subinterpreter's main thread loses its locals after each exec(), but not its stack.
+        known = _attached.get(native_id)
+        if known is not None and known.ident == ident:
+            return known
     thread = threading.current_thread()
     is_main = thread is threading.main_thread()
     if is_main and _main_has_exited:
         raise RuntimeError("the exit of the main thread has been announced: nothing can be registered for it any more")
-    stack = Stack(thread)
-    if not _GREEN:
-        # Other locals may be finalised before ours, when ours reads as empty already: our sentinel is still to come.
-        # And a subinterpreter's main thread loses its locals after each exec(), but not its stack.
-        known = _attached.get(stack.key)
-        if known is not None and known.ident == stack.ident and known.thread is not None:
-            return known
+    stack = Stack(thread, ident, native_id)
     # A finaliser may have attached the thread while we made the stack.
     winner: Stack = _local.__dict__.setdefault("stack", stack)
     if winner is stack:

@@ -250,15 +250,15 @@ def _weakref(obj: Any, callback: Callable[[Any], object]) -> weakref.ref[Any]:
     return weakref.WeakMethod(obj, callback) if isinstance(obj, MethodType) else weakref.ref(obj, callback)
 
 
-thread_started = ThreadSignal(
+thread_started: ThreadSignal = ThreadSignal(
     "thread_started",
     "Sent in a new thread, before its `run()`, if the thread announces itself: see `install` and `announced`.",
 )
-thread_exiting = ThreadSignal(
+thread_exiting: ThreadSignal = ThreadSignal(
     "thread_exiting",
     "Sent in a thread that announces itself, after `run()` has returned or raised; thread-locals are still there.",
 )
-thread_exited = ThreadSignal(
+thread_exited: ThreadSignal = ThreadSignal(
     "thread_exited",
     "Sent by every attached thread as it ends, before its `join()` returns; thread-locals are already gone.",
 )
