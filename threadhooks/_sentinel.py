@@ -38,7 +38,7 @@ from collections.abc import Callable
 from threading import get_ident, get_native_id
 from typing import Any, NamedTuple, Protocol
 
-from ._signals import report, thread_exited
+from ._signals import report, thread_exited, thread_exiting, thread_started
 
 if sys.implementation.name != "cpython":
     warnings.warn(
@@ -249,6 +249,8 @@ class Stack:
         """The thread has ended: whoever still holds on to this, holds nothing else by it."""
         _attached.pop(self.key, None)
         self._take_refs()
+        for signal in (thread_started, thread_exiting, thread_exited):
+            signal.forget(self.thread)
         self.thread = self.info = self.exception = None
 
     def abandon(self, *, all: bool = True) -> None:  # noqa: A002

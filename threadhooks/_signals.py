@@ -148,7 +148,7 @@ class ThreadSignal(blinker.Signal):
 
         Returns the receiver. It is held weakly unless `weak` is false: a lambda or a nested function that nobody else
         holds is gone at once. Connecting it again keeps its place in the order. Everything about a sender is forgotten
-        when the sender is garbage.
+        when the thread has exited, or the sender is garbage.
 
         Raises `TypeError` if `receiver` can't be called or is a coroutine function, or can't be held weakly.
         """
@@ -239,6 +239,11 @@ class ThreadSignal(blinker.Signal):
             except BaseException as error:  # noqa: BLE001 - an asynchronous one can arrive here as well
                 report(error, receiver, sender if isinstance(sender, threading.Thread) else None)
         return results
+
+    def forget(self, sender: Any) -> None:
+        """Disconnect what is connected to `sender` alone: it has ended, and will not be spoken of again."""
+        if self._buckets:
+            self._buckets.pop(_key(sender), _NOTHING).clear()
 
     def _clear_state(self) -> None:
         for bucket in self._all_buckets():
