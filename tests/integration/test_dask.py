@@ -1,0 +1,94 @@
+"""Dask distributed: a worker process of its own, with several threads, on this machine."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+distributed = pytest.importorskip("distributed")
+
+RECIPE = "dask_connections"
+THREADS, TASKS = 4, 200
+
+
+def watch(log: str) -> None:
+    """Called in the worker process: every connection that is opened there logs that, and its closing."""
+
+    def write(what: str, connection: int) -> None:
+        with open(log, "a") as file:
+            file.write(f"{what} {os.getpid()} {connection}\n")
+
+    class Watched(sqlite3.Connection):
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+            write("opened", id(self))
+
+        def close(self) -> None:
+            super().close()  # which raises in any thread but the right one
+            write("closed", id(self))
+
+    sqlite3.connect = functools.partial(sqlite3.connect, factory=Watched)  # type: ignore[assignment]
+
+
+@pytest.fixture
+def cluster() -> Iterator[object]:
+    """A scheduler here, and one worker: a process, watched over by a nanny, that has several threads."""
+    with distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=THREADS,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+        worker_dashboard_address=None,
+        silence_logs=False,
+    ) as cluster:
+        yield cluster
+
+
+def lines(path: Path, first: str = "") -> list[list[str]]:
+    return [line.split() for line in path.read_text().splitlines() if line.startswith(first)]
+
+
+def test_connections_of_a_worker(recipe: ModuleType, tmp_path: Path, cluster: object) -> None:
+    """Every thread of the worker closes its connection, and is heard of, before the worker's process has ended."""
+    database, log, exits = tmp_path / "app.db", tmp_path / "connections.log", tmp_path / "threads.log"
+    conn = sqlite3.connect(database)
+    conn.execute("CREATE TABLE done (number INTEGER, pid INTEGER, thread INTEGER)")
+    with distributed.Client(cluster) as client:
+        client.run(watch, str(log))
+        client.register_plugin(recipe.ThreadLog(str(exits)))
+        tasks = client.map(functools.partial(recipe.insert, str(database)), range(TASKS))
+        client.gather(tasks)
+        assert not lines(log, "closed")
+    cluster.close()
+
+    numbers, pids, threads = zip(*conn.execute("SELECT * FROM done"))
+    conn.close()
+    assert sorted(numbers) == list(range(TASKS))
+    [pid] = set(pids)
+    assert pid != os.getpid()
+    assert 1 <= len(set(threads)) <= THREADS
+    opened = {tuple(line[1:]) for line in lines(log, "opened")}
+    assert len(opened) == len(set(threads))
+    assert sorted(line[1:] for line in lines(log, "closed")) == sorted(map(list, opened))
+    assert {(str(pid), str(thread)) for thread in set(threads)} <= {(line[0], line[1]) for line in lines(exits)}
+
+
+def value_of(resource: Callable[[str], object], path: str, number: int) -> tuple[int, int]:
+    return threading.get_ident(), id(resource(path))
+
+
+def test_a_resource_as_an_argument(recipe: ModuleType, tmp_path: Path, cluster: object) -> None:
+    """A resource that is passed to a task is the worker's own of that name, not a copy: one value for each thread."""
+    path = str(tmp_path / "app.db")
+    with distributed.Client(cluster) as client:
+        tasks = [client.submit(value_of, recipe.connection, path, number) for number in range(20)]
+        seen = set(client.gather(tasks))
+    assert len(seen) == len({thread for thread, _ in seen})
