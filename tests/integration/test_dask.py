@@ -6,6 +6,7 @@ import functools
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -92,3 +93,21 @@ def test_a_resource_as_an_argument(recipe: ModuleType, tmp_path: Path, cluster: 
         tasks = [client.submit(value_of, recipe.connection, path, number) for number in range(20)]
         seen = set(client.gather(tasks))
     assert len(seen) == len({thread for thread, _ in seen})
+
+
+def leave(resource: Callable[[str], object], path: str) -> None:
+    resource(path)
+    distributed.secede()
+
+
+def test_a_thread_that_secedes(recipe: ModuleType, tmp_path: Path, cluster: object) -> None:
+    """A thread that leaves the worker's pool closes its connection when its task is done; the worker lives on."""
+    log = tmp_path / "connections.log"
+    with distributed.Client(cluster) as client:
+        client.run(watch, str(log))
+        client.submit(leave, recipe.connection, str(tmp_path / "app.db")).result()
+        deadline = time.monotonic() + 30
+        while not lines(log, "closed"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert client.submit(abs, -1).result() == 1
