@@ -1,0 +1,40 @@
+"""The campaigns of `tests/stress`, for a few seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent / "stress"
+
+
+def run(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # By its path, so that what is installed is what is tested. Warnings are errors there as well.
+    command = [sys.executable, "-W", "error", str(file), *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=110, stdin=subprocess.DEVNULL)
+
+
+def test_every_hook_is_accounted_for() -> None:
+    """Among a thousand threads and more, under disturbance, no hook runs twice, late, elsewhere, or not at all."""
+    done = run(HERE, "--exits", "3000", "--seconds", "10", "--json")
+    assert (done.stderr, done.returncode) == ("", 0)
+    said = json.loads(done.stdout)
+    figures = said["figures"]
+    assert set(said["failures"].values()) == {0}
+    assert figures["run, say the hooks"] == figures["run, say the journals"]
+    assert figures["hooks"] == figures["run, say the hooks"] + figures["taken back"]
+    assert figures["exits"] >= 320
+    assert figures["shutdowns"] >= 3
+    assert figures["forks"] >= 1 or not hasattr(os, "fork")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the resident size is read from /proc")
+def test_memory_stays_flat() -> None:
+    """Neither the resident size nor the number of objects grows with the threads that come and go."""
+    done = run(HERE / "memory.py", "--threads", "4000")
+    assert (done.stderr, done.returncode) == ("", 0), done.stdout
