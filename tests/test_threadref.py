@@ -1501,6 +1501,52 @@ threadref.finalize(print, "third")
         )
         assert out == ("third\nfirst\n" if module is ours else "third\n")
 
+    @pytest.mark.parametrize("module", [ours, pypi], ids=["ours", "pypi"])
+    def test_errors_at_interpreter_exit(self, program: Program, module: ModuleType) -> None:
+        """What a finalizer raises at exit goes to `threading.excepthook`; PyPI's: to `sys.excepthook`."""
+        out, err, code = program(
+            IMPORT
+            + """
+threading.excepthook = lambda args: print("threading", args.exc_type.__name__, args.thread.name)
+sys.excepthook = lambda type, *_: print("sys", type.__name__)
+threadref.finalize(lambda: 1 / 0)
+""",
+            module.__name__,
+        )
+        expected = "threading ZeroDivisionError MainThread\n" if module is ours else "sys ZeroDivisionError\n"
+        assert (out, err, code) == (expected, "", 0)
+
+    @pytest.mark.parametrize("module", [ours, pypi], ids=["ours", "pypi"])
+    def test_after_the_interpreters_exit(self, program: Program, module: ModuleType) -> None:
+        """What isn't called at exit is dead if it is main's, and can be called if a daemon's; PyPI's: the reverse."""
+        out, err, code = program(
+            "import atexit\natexit.register(lambda: print(main.alive, main(), daemon.alive, daemon()))\n"
+            + IMPORT
+            + """
+def target():
+    global daemon
+    daemon = threadref.finalize(lambda: "called")
+    attached.set()
+    threading.Event().wait()
+attached = threading.Event()
+threading.Thread(target=target, daemon=True).start()
+attached.wait()
+main = threadref.finalize(lambda: "called")
+main.atexit = daemon.atexit = False
+""",
+            module.__name__,
+        )
+        expected = "False None True called\n" if module is ours else "True None True None\n"
+        assert (out, err, code) == (expected, "", 0)
+
+    @pytest.mark.parametrize("module", [ours, pypi], ids=["ours", "pypi"])
+    def test_collector_at_interpreter_exit(self, program: Program, module: ModuleType) -> None:
+        """The garbage collector stays on while finalizers are called at exit; PyPI's: it is off."""
+        out, err, code = program(
+            IMPORT + "import gc; threadref.finalize(lambda: print(gc.isenabled()))", module.__name__
+        )
+        assert (out, err, code) == ("True\n" if module is ours else "False\n", "", 0)
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
     @pytest.mark.parametrize("module", [ours, pypi], ids=["ours", "pypi"])
     def test_other_threads_of_a_forked_child(self, program: Program, module: ModuleType) -> None:
@@ -1575,6 +1621,23 @@ threadref.finalize(int)
         finalizer = in_thread(lambda: Sub(int))
         assert finalizer.alive is (module is pypi)
         weakref.finalize.__call__(finalizer)  # PyPI's would be called again when the tests end
+
+    @pytest.mark.parametrize("module", [ours, pypi], ids=["ours", "pypi"])
+    def test_finalizer_that_a_hook_calls_early(self, module: ModuleType) -> None:
+        """A subclass's `__call__` is called once, though a hook calls it early at the exit; PyPI's is called again."""
+        calls: list[bool] = []
+
+        class Sub(module.finalize):  # type: ignore[name-defined,misc]
+            def __call__(self, _: Any = None) -> Any:
+                calls.append(self.alive)
+                return super().__call__(_)
+
+        def body() -> None:
+            older = Sub(int)
+            module.finalize(older)
+
+        in_thread(body)
+        assert calls == ([True] if module is ours else [True, False])
 
     @pytest.mark.parametrize("module", [ours, pypi], ids=["ours", "pypi"])
     def test_second_init_of_a_reference(self, module: ModuleType) -> None:
