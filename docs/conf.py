@@ -12,7 +12,6 @@ author = "The threadhooks team"
 copyright = author
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 myst_heading_anchors = 3
-nitpicky = False
 html_theme = "furo"
 html_title = "threadhooks"
 autodoc_member_order = "bysource"

@@ -35,6 +35,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
+from operator import attrgetter
 from threading import get_ident, get_native_id
 from typing import Any, NamedTuple, Protocol
 
@@ -54,10 +55,18 @@ _MOST_REGISTERED_MEANWHILE = 1000
 # Where greenlets have their own locals, these are cleared from another greenlet, whose ident is not the ended one's.
 _GREEN = threading.local.__module__ != "_thread"
 
-_local = threading.local()
+_signals = thread_started, thread_exiting, thread_exited
+
+
+class _Local(threading.local):
+    stack: Stack | None = None  # a default is faster than an AttributeError, at a thread's first registration
+
+
+_local = _Local()
 _serials = itertools.count()
 _attached: dict[int, Stack] = {}  # by `Stack.key`
 _exiting: dict[int, Stack] = {}  # by ident: whose hooks are being run. Their thread-locals must not be touched
+_ended: dict[int, int] = {}  # by ident, the native id of the last thread of that ident that has exited
 _abandoned: list[object] = []  # what a forked child must neither use nor destroy
 _pid = os.getpid()
 
@@ -84,11 +93,10 @@ class ThreadInfo(NamedTuple):
 class Entry(Protocol):
     """What stands in a stack: one clean-up, whose state is beside it (see `Stack.entries`)."""
 
-    _early: bool  # whether it runs at `thread_exiting`, where that comes
-    _inherited: bool  # whether a forked child runs it, too
-
-    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> object:
-        """Run it. It has been taken off the stack."""
+    _thread_stack: Any  # the stack that it belongs to
+    _runs_early: bool  # whether it runs at `thread_exiting`, where that comes
+    _runs_in_fork: bool  # whether a forked child runs it, too
+    _unwind: Callable[..., Any] | None  # instead of the function itself
 
 
 _State = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None, int]
@@ -155,43 +163,90 @@ class Stack:
             )
         return info
 
-    def unwind(self, *, early: bool = False) -> None:
-        """Run the clean-ups, or only those for the early moment: last in, first out, until there are no more."""
+    def unwind(self) -> None:
+        """Run the clean-ups, last in, first out, until there are no more."""
         entries = self.entries
-        refs = [] if early else self._take_refs()
-        left = len(entries) + len(refs) + _MOST_REGISTERED_MEANWHILE
-        while left:
-            left -= 1
-            if refs or early:
-                newest = self._take_newest(refs, early)
-                if newest is None:
+        refs = self._take_refs()
+        for _ in range(len(entries) + len(refs) + _MOST_REGISTERED_MEANWHILE):
+            if refs or self.anchor is not None:
+                refs += self._take_refs()
+                if not self._run_newest(refs):
                     return
-                entry, (func, args, kwargs, _) = newest
-            else:
-                try:
-                    entry, (func, args, kwargs, _) = entries.popitem()
-                except KeyError:
-                    return
+                continue
             try:
-                entry._unwind(func, args, kwargs)
+                entry, (func, args, kwargs, _) = entries.popitem()
+            except KeyError:
+                return
+            # What follows is _run(), written out for speed.
+            try:
+                if entry._thread_stack is not self:
+                    continue
+                if entry._unwind is not None:
+                    entry._unwind(func, args, kwargs)
+                elif kwargs is None:
+                    func(*args)
+                else:
+                    func(*args, **kwargs)
             except BaseException as error:  # noqa: BLE001 - an asynchronous one can arrive here as well
                 report(error, func, self.thread)
-            if not early and self.anchor is not None:
-                refs += self._take_refs()
-        if not early:
-            self._give_up()
+        self._give_up(refs)
 
-    def _give_up(self) -> None:
+    def unwind_early(self) -> None:
+        """Run the clean-ups that are for the early moment, likewise. A loop is left to the late moment to end."""
+        for _ in range(len(self.entries) + _MOST_REGISTERED_MEANWHILE):
+            if not self._run_newest([], early=True):
+                return
+
+    def run(self, entry: Entry, state: _State) -> None:
+        """Run a clean-up that was taken off the stack, and report what it raises."""
+        func, args, kwargs, _ = state
+        try:
+            if entry._thread_stack is not self:  # a finalizer that was armed anew, in another thread
+                return
+            if entry._unwind is not None:
+                entry._unwind(func, args, kwargs)
+            else:
+                func(*args, **(kwargs or {}))
+        except BaseException as error:  # noqa: BLE001
+            report(error, func, self.thread)
+
+    def _run_newest(self, refs: list[Any], *, early: bool = False) -> bool:
+        """Run the newest clean-up, be it an entry or the callback of one of `refs`; return whether there was one."""
+        entry = None
+        while entry is None:
+            try:
+                for entry in reversed(self.entries):
+                    state = self.entries[entry]
+                    if refs and state[3] < refs[-1]._thread_mark:
+                        break
+                    if not early or entry._runs_early:
+                        del self.entries[entry]
+                        self.run(entry, state)
+                        return True
+                break
+            except (KeyError, RuntimeError):  # somebody took one away meanwhile
+                entry = None
+        if not refs:
+            return False
+        self._call_back(refs.pop())
+        return True
+
+    def _call_back(self, ref: Any) -> None:
+        callback, ref._thread_callback = ref._thread_callback, None  # a dead reference keeps nothing alive
+        try:
+            callback(ref)
+        except BaseException as error:  # noqa: BLE001
+            report(error, callback, self.thread)
+
+    def _give_up(self, refs: list[Any]) -> None:
         """End a loop of hooks that register hooks: all that wait now are run, but not what these register."""
         for entry in reversed(list(self.entries)):
             state = self.take(entry)
             if state is not None:
-                func, args, kwargs, _ = state
-                try:
-                    entry._unwind(func, args, kwargs)
-                except BaseException as error:  # noqa: BLE001
-                    report(error, func, self.thread)
-        lost = [func for func, *_ in list(self.entries.values())]
+                self.run(entry, state)
+        for ref in reversed(refs):
+            self._call_back(ref)
+        lost = [func for func, *_ in list(self.entries.values())] + [ref._thread_callback for ref in self._take_refs()]
         self.entries.clear()
         if lost:
             loop = RuntimeError(
@@ -202,31 +257,14 @@ class Stack:
 
     def _take_refs(self) -> list[Any]:
         """Let all weak references to this thread die together, and return those that have a callback, oldest first."""
-        anchor, self.anchor = self.anchor, None
+        anchor = self.anchor
         if anchor is None:
             return []
+        self.anchor = None
         anchor.thread = None  # another thread may be looking at the anchor just now
         refs: list[Any] = weakref.getweakrefs(anchor)
-        return sorted((ref for ref in refs if getattr(ref, "_callback", None)), key=lambda ref: ref._mark)
-
-    def _take_newest(self, refs: list[Any], early: bool) -> tuple[Any, _State] | None:
-        """Take the newest clean-up off the stack, be it an entry or one of the weak references `refs`."""
-        while True:
-            try:
-                for entry in reversed(self.entries):
-                    if early and not entry._early:
-                        continue
-                    state = self.entries[entry]
-                    if refs and state[3] < refs[-1]._mark:
-                        break
-                    del self.entries[entry]
-                    return entry, state
-            except (KeyError, RuntimeError):  # somebody took one away meanwhile
-                continue
-            if not refs:
-                return None
-            ref = refs.pop()
-            return ref, (ref._callback, (), None, 0)
+        refs = [ref for ref in refs if getattr(ref, "_thread_callback", None) is not None]
+        return sorted(refs, key=attrgetter("_thread_mark"))
 
     def exit(self) -> None:
         """Run all that waits for the end of this thread, in this thread."""
@@ -239,7 +277,6 @@ class Stack:
             except BaseException as error:  # noqa: BLE001
                 report(error, step, self.thread)
         del _exiting[ident]
-        self.forget()
 
     def _send(self) -> None:
         if thread_exited.has_receivers_for(self.thread):
@@ -249,16 +286,27 @@ class Stack:
         """The thread has ended: whoever still holds on to this, holds nothing else by it."""
         _attached.pop(self.key, None)
         self._take_refs()
-        for signal in (thread_started, thread_exiting, thread_exited):
-            signal.forget(self.thread)
+        for signal in _signals:
+            if signal.buckets:
+                signal.forget(self.thread)
         self.thread = self.info = self.exception = None
+
+    def end(self, active: dict[int, threading.Thread]) -> None:
+        """The last of this thread's exit."""
+        thread = self.thread
+        if not isinstance(thread, threading._DummyThread):
+            if not _GREEN:
+                _ended[self.ident] = self.native_id
+        elif active.get(self.ident) is thread:
+            del active[self.ident]  # a foreign thread's dummy was made for us, and up to 3.12 it would stay
+        self.forget()
 
     def abandon(self, *, all: bool = True) -> None:  # noqa: A002
         """In a forked child: never run what is the parent's, nor destroy it, since a destructor may say goodbye."""
         _abandoned.append(self.values)
         self.values = {}
         for entry in list(self.entries):
-            if all or not entry._inherited:
+            if all or not entry._runs_in_fork:
                 _abandoned.append((entry, self.take(entry)))
 
 
@@ -267,8 +315,7 @@ class _Sentinel:
 
     __slots__ = ("stack",)
 
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
+    stack: Stack
 
     def __del__(
         self, getpid: Callable[[], int] = os.getpid, is_finalizing: Callable[[], bool] = sys.is_finalizing
@@ -282,6 +329,10 @@ class _Sentinel:
         thread = stack.thread
         if thread is None:
             return
+        active = threading._active  # type: ignore[attr-defined]
+        if not (stack.entries or stack.anchor is not None or thread_exited.has_receivers_for(thread)):
+            stack.end(active)
+            return
         ident = get_ident()
         if get_native_id() != stack.native_id or (ident != stack.ident and not _GREEN):
             error = RuntimeError(
@@ -293,16 +344,16 @@ class _Sentinel:
             return
         # The thread has left threading._active. It is put back, or else current_thread(), and so logging, would make
         # a dummy that stays there for good.
-        active = threading._active  # type: ignore[attr-defined]
         before = active.get(ident)
         active[ident] = thread
         try:
             stack.exit()
         finally:
-            if before is None or before is thread:
-                active.pop(ident, None)
-            else:  # another greenlet's, whose ident we borrow
+            if before is None:
+                del active[ident]
+            else:  # another greenlet's, whose ident we borrow; or a foreign thread's own
                 active[ident] = before
+            stack.end(active)
 
 
 def current() -> Stack:
@@ -311,10 +362,7 @@ def current() -> Stack:
         stack = _exiting.get(get_ident())
         if stack is not None:
             return stack
-    try:
-        return _local.stack  # type: ignore[no-any-return]
-    except AttributeError:
-        return _attach()
+    return _local.stack or _attach()
 
 
 def _attach() -> Stack:
@@ -326,17 +374,23 @@ def _attach() -> Stack:
         known = _attached.get(native_id)
         if known is not None and known.ident == ident:
             return known
+    if _ended.get(ident) == native_id:  # another thread-local, finalised after ours, has a destructor that calls us
+        raise RuntimeError("the exit of this thread has been announced: nothing can be registered for it any more")
+    if threading.local is not _Local.__base__:
+        raise RuntimeError(
+            "threading was patched (by gevent?) after threadhooks was imported: import threadhooks later"
+        )
     thread = threading.current_thread()
     is_main = thread is threading.main_thread()
-    if is_main and _main_has_exited:
-        raise RuntimeError("the exit of the main thread has been announced: nothing can be registered for it any more")
     stack = Stack(thread, ident, native_id)
     # A finaliser may have attached the thread while we made the stack.
-    winner: Stack = _local.__dict__.setdefault("stack", stack)
+    local: dict[str, Any] = _local.__dict__
+    winner: Stack = local.setdefault("stack", stack)
     if winner is stack:
         _attached[stack.key] = stack
         if not is_main:
-            _local.sentinel = _Sentinel(stack)
+            local["sentinel"] = sentinel = _Sentinel()
+            sentinel.stack = stack
     return winner
 
 
@@ -359,19 +413,20 @@ def attached() -> list[Stack]:
 
 def attached_here() -> Stack | None:
     """The stack of the current thread, if it has one."""
-    return _exiting.get(get_ident()) or _local.__dict__.get("stack")
+    return _exiting.get(get_ident()) or _local.stack
 
 
 def _at_exit() -> None:
     # Called after the threads that are not daemons have been joined, and after most other handlers, since it was
     # registered early.
-    global _main_has_exited
     main = threading.main_thread()
+    ident = get_ident()
     for stack in attached():
-        if stack.thread is main and stack.ident == get_ident():
+        if stack.thread is main and stack.ident == ident:
             stack.exit()
-    _main_has_exited = True
-    _local.__dict__.pop("stack", None)
+            stack.forget()
+    _ended[ident] = get_native_id()
+    _local.stack = None
     # The interpreter is about to destroy what daemons still use, and what belongs to a parent process.
     kept = [*_abandoned, *(stack for stack in attached() if stack.entries)]
     if kept:
@@ -385,6 +440,7 @@ def _at_exit() -> None:
 def _after_fork_in_child() -> None:
     global _pid
     _pid = os.getpid()
+    _ended.clear()
     mine = attached_here()
     for stack in attached():
         if mine is None or stack.native_id != mine.native_id:
@@ -400,7 +456,6 @@ def _after_fork_in_child() -> None:
         stack.abandon(all=False)
 
 
-_main_has_exited = False
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -123,7 +123,7 @@ class ThreadSignal(blinker.Signal):
         self.__doc__ = doc
         self.name = name
         self._any: dict[object, _Connection] = {}
-        self._buckets: dict[object, _Bucket] = {}
+        self.buckets: dict[object, _Bucket] = {}  # by sender
         self._order = itertools.count()
         self._mutes: dict[object, None] = {}
 
@@ -141,7 +141,7 @@ class ThreadSignal(blinker.Signal):
         return bool(self._mutes)
 
     def _all_buckets(self) -> list[dict[object, _Connection]]:
-        return [self._any, *list(self._buckets.values())]
+        return [self._any, *list(self.buckets.values())]
 
     def connect(self, receiver: F, sender: Any = blinker.ANY, weak: bool = True) -> F:
         """Call `receiver` whenever the signal speaks of `sender`: a thread, or `blinker.ANY` for every one.
@@ -169,7 +169,7 @@ class ThreadSignal(blinker.Signal):
 
     def _bucket(self, sender: object) -> _Bucket:
         key = _key(sender)
-        buckets = self._buckets
+        buckets = self.buckets
         bucket = buckets.get(key)
         if bucket is None:
             bucket = _Bucket()
@@ -185,7 +185,7 @@ class ThreadSignal(blinker.Signal):
     def disconnect(self, receiver: Callable[..., Any], sender: Any = blinker.ANY) -> None:
         """Stop calling `receiver` for `sender`, by default for all of them; quietly, if it is not connected."""
         key = _key(receiver)
-        for bucket in self._all_buckets() if sender is blinker.ANY else [self._buckets.get(_key(sender), {})]:
+        for bucket in self._all_buckets() if sender is blinker.ANY else [self.buckets.get(_key(sender), {})]:
             bucket.pop(key, None)
         meta = self.__dict__.get("receiver_disconnected")
         if meta is not None and meta.receivers:
@@ -206,13 +206,13 @@ class ThreadSignal(blinker.Signal):
 
     def has_receivers_for(self, sender: Any) -> bool:
         """Whether a receiver is connected to `sender` or to any sender; it may have died since."""
-        return bool(self._any or (self._buckets and self._buckets.get(_key(sender))))
+        return bool(self._any or (self.buckets and self.buckets.get(_key(sender))))
 
     def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:
         """Yield the receivers that a send would call now, in order."""
         # list(values()) makes no object that could start a collection, so no finaliser changes the dict half-way.
         connections = list(self._any.values())
-        bucket = self._buckets.get(_key(sender)) if self._buckets else None
+        bucket = self.buckets.get(_key(sender)) if self.buckets else None
         if bucket:
             connections += list(bucket.values())
             connections.sort(key=itemgetter(0))
@@ -242,13 +242,12 @@ class ThreadSignal(blinker.Signal):
 
     def forget(self, sender: Any) -> None:
         """Disconnect what is connected to `sender` alone: it has ended, and will not be spoken of again."""
-        if self._buckets:
-            self._buckets.pop(_key(sender), _NOTHING).clear()
+        self.buckets.pop(_key(sender), _NOTHING).clear()
 
     def _clear_state(self) -> None:
         for bucket in self._all_buckets():
             bucket.clear()
-        self._buckets.clear()
+        self.buckets.clear()
 
 
 def _weakref(obj: Any, callback: Callable[[Any], object]) -> weakref.ref[Any]:

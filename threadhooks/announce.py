@@ -46,17 +46,14 @@ def _begin() -> Stack | None:
 def _end(stack: Stack, error: BaseException | None) -> None:
     """Announce that the body of the thread has ended: the early clean-ups, then `thread_exiting`."""
     stack.exception = error
-    # As at the late moment: the second unwinding finds what a receiver registered.
-    for step in (_unwind_early, _send, _unwind_early):
-        try:
-            step(stack)
-        except BaseException as failure:  # noqa: BLE001 - an asynchronous one
-            report(failure, step, stack.thread)
+    if stack.entries or thread_exiting.has_receivers_for(stack.thread):
+        # As at the late moment: the second unwinding finds what a receiver registered.
+        for step in (Stack.unwind_early, _send, Stack.unwind_early):
+            try:
+                step(stack)
+            except BaseException as failure:  # noqa: BLE001 - an asynchronous one
+                report(failure, step, stack.thread)
     stack.announced = False
-
-
-def _unwind_early(stack: Stack) -> None:
-    stack.unwind(early=True)
 
 
 def _send(stack: Stack) -> None:
@@ -85,19 +82,17 @@ def announced() -> Generator[ThreadInfo, None, None]:
 
 
 def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
-    # This stands in a thread's __dict__, under "run", from start() until now. Others who wrap it may pass the thread.
+    # This is a thread's attribute "run" from start() until now. Others who wrap it may pass the thread.
     thread = threading.current_thread()
-    attributes = thread.__dict__
-    if _is_ours(attributes.get("run")):
-        _take_back(attributes, previous)
+    run: Any = thread.run
+    if _is_ours(run):
+        _take_back(thread, previous)
+        run = thread.run
+    else:  # somebody's wrapper, which has called us
+        run = previous or functools.partial(type(thread).run, thread)
     stack = _begin()
     try:
-        if previous is not None:
-            previous()
-        elif "run" in attributes:  # somebody's wrapper, which has called us
-            type(thread).run(thread)
-        else:
-            thread.run()
+        run()
     except BaseException as error:
         if stack is not None:
             _end(stack, error)
@@ -111,26 +106,29 @@ def _is_ours(run: Any) -> bool:
     return run is _run or (isinstance(run, functools.partial) and run.func is _run)
 
 
-def _take_back(attributes: dict[str, Any], previous: Callable[[], None] | None) -> None:
+def _take_back(thread: threading.Thread, previous: Callable[[], None] | None) -> None:
+    # Not by __dict__, which would be made for this alone.
     if previous is None:
-        del attributes["run"]
+        object.__delattr__(thread, "run")
     else:
-        attributes["run"] = previous
+        object.__setattr__(thread, "run", previous)
 
 
 def _wrap(start: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(start)
     def announcing_start(self: threading.Thread, *args: Any, **kwargs: Any) -> None:
-        attributes = self.__dict__
-        previous = attributes.get("run")
-        if not (_wanted or _blocks) or _is_ours(previous):
+        run: Any = self.run
+        if not (_wanted or _blocks) or _is_ours(run):
             return start(self, *args, **kwargs)
-        attributes["run"] = run = _run if previous is None else functools.partial(_run, previous=previous)
+        overridden = getattr(run, "__func__", None) is not type(self).run and "run" in self.__dict__
+        previous = run if overridden else None
+        ours = functools.partial(_run, previous=run) if overridden else _run
+        object.__setattr__(self, "run", ours)
         try:
             start(self, *args, **kwargs)
         except Exception:  # it can't be started. (An interrupt may come when it was.)
-            if attributes.get("run") is run:
-                _take_back(attributes, previous)
+            if self.run is ours:
+                _take_back(self, previous)
             raise
 
     return announcing_start

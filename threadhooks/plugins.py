@@ -23,7 +23,7 @@ from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ._sentinel import attached, attached_here, current
+from ._sentinel import Stack, attached, attached_here, current
 from ._signals import ThreadSignal, _describe, check_hook, report, thread_exited, thread_exiting, thread_started
 
 if TYPE_CHECKING:
@@ -47,14 +47,18 @@ class Pending(NamedTuple):
 class _Hook:
     """A receiver or a clean-up, with the plugin that owns it."""
 
-    __slots__ = ("_early", "func", "plugin")
+    __slots__ = ("_runs_early", "_thread_stack", "func", "plugin")
 
-    _inherited = True
+    _runs_in_fork = True
+    _unwind: Callable[..., Any] | None = None
 
-    def __init__(self, plugin: Plugin, func: Callable[..., Any], early: bool = False) -> None:
+    def __init__(
+        self, plugin: Plugin, func: Callable[..., Any], stack: Stack | None = None, early: bool = False
+    ) -> None:
         self.plugin = plugin
         self.func = func
-        self._early = early
+        self._thread_stack = stack  # of a clean-up
+        self._runs_early = early
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         plugin = self.plugin
@@ -71,9 +75,6 @@ class _Hook:
 
     def __repr__(self) -> str:
         return f"{_describe(self.func)} of plugin {self.plugin.name!r}"
-
-    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
-        self(*args, **(kwargs or {}))
 
 
 class Plugin:
@@ -164,8 +165,8 @@ class Plugin:
         check_hook(func)
         self._check_open()
         stack = current()
-        hook = _Hook(self, func, early)
-        stack.entries[hook] = hook, args, kwargs, stack.marks
+        hook = _Hook(self, func, stack, early)
+        stack.entries[hook] = hook, args, kwargs or None, stack.marks
         if self._closed:  # meanwhile
             stack.take(hook)
             self._check_open()

@@ -37,23 +37,24 @@ T_co = TypeVar("T_co", covariant=True)
 class _Value:
     """One value that is open, in one thread."""
 
-    __slots__ = ("_early", "key", "manager", "owner", "resource", "stack", "value")
+    __slots__ = ("_runs_early", "_thread_stack", "key", "manager", "owner", "resource", "value")
 
-    _inherited = False
+    _runs_in_fork = False
+    _unwind: Callable[..., Any] | None = None
 
     manager: AbstractContextManager[Any]
     value: Any
 
     def __init__(self, resource: PerThread[..., Any], stack: Stack, key: object, instance: object) -> None:
         self.resource = resource
-        self.stack = stack
+        self._thread_stack = stack
         self.key = key
-        self._early = resource._early
+        self._runs_early = resource._early
         # The generator must not keep the instance alive, nor must we.
         self.owner = None if instance is None else weakref.ref(instance, self._owner_died)
 
     def _owner_died(self, _: object) -> None:
-        stack = self.stack
+        stack = self._thread_stack
         if stack.ident == get_ident() and stack.native_id == get_native_id() and stack.take(self):
             try:
                 self.close(None)
@@ -62,19 +63,16 @@ class _Value:
 
     def close(self, error: BaseException | None) -> None:
         """Close it; it has been taken off the stack."""
-        if self.stack.values.get(self.key) is self:
-            del self.stack.values[self.key]
+        if self._thread_stack.values.get(self.key) is self:
+            del self._thread_stack.values[self.key]
         self.owner = None  # which refers to this
         if error is None:
             self.manager.__exit__(None, None, None)
         else:
             self.manager.__exit__(type(error), error, error.__traceback__)
 
-    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
-        self.close(self.stack.exception)
-
-    def __call__(self) -> None:  # a stack holds what can be called
-        self.close(None)
+    def __call__(self) -> None:  # when the thread ends
+        self.close(self._thread_stack.exception)
 
     def __repr__(self) -> str:
         return f"the closing of {_describe(self.resource)}"
@@ -100,6 +98,9 @@ class PerThread(Generic[P, T_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
         return self._get(None, args, kwargs)  # type: ignore[no-any-return]
+
+    def __reduce__(self) -> str:
+        return str(self.__qualname__)  # type: ignore[attr-defined]  # as a function: pickled by its name, and not copied
 
     def close(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Close the current thread's value for these arguments now, if there is one; the next call opens it anew.
@@ -139,7 +140,7 @@ class PerThread(Generic[P, T_co]):
     def _close(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         stack = attached_here()
         known: _Value | None = stack.values.get(self._key(instance, args, kwargs)) if stack is not None else None
-        if known is not None and known.stack.take(known):
+        if known is not None and known._thread_stack.take(known):
             known.close(None)
 
     def _key(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:

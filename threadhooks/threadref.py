@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._sentinel import Anchor, _exiting, _local, attached, current
-from ._signals import report
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,28 +36,27 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
     what it raises goes to `threading.excepthook`. By then this, and every other reference to the thread, is dead.
     """
 
-    __slots__ = ("_callback", "_mark")
+    __slots__ = ("_thread_callback", "_thread_mark")
 
-    _callback: Callable[[ref], Any] | None
-    _mark: int
+    _thread_callback: Callable[[ref], Any] | None
+    _thread_mark: int
 
     def __new__(cls, callback: Callable[[ref], Any] | None = None) -> Self:
         if _exiting:
             stack = current()
         else:
-            try:
-                stack = _local.stack
-            except AttributeError:
-                stack = current()
+            stack = _local.stack  # type: ignore[assignment]
+            if stack is None:
+                stack = current()  # type: ignore[unreachable]
         anchor = stack.anchor
         if anchor is None:
             thread = stack.thread
             assert thread is not None
             anchor = stack.anchor = Anchor(thread)
         self = _new_reference(cls, anchor)
-        self._callback = callback
+        self._thread_callback = callback
         if callback is not None:
-            self._mark = stack.marks = stack.marks + 1
+            self._thread_mark = stack.marks = stack.marks + 1
         return self
 
     def __init__(self, callback: Callable[[ref], Any] | None = None) -> None:
@@ -72,15 +70,11 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
     @property
     def __callback__(self) -> Callable[[ref], Any] | None:  # type: ignore[override]
         """The callback, or `None` once the thread's exit has begun."""
-        return None if _dereference(self) is None else self._callback
+        return None if self() is None else self._thread_callback
 
     def __repr__(self) -> str:
         thread = self()
         return f"<threadref {id(self)} {'dead' if thread is None else repr(thread)}>"
-
-    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
-        self._callback = None  # a dead reference keeps nothing alive
-        func(self)
 
 
 class finalize(_Finalize):  # noqa: N801
@@ -91,31 +85,31 @@ class finalize(_Finalize):  # noqa: N801
     """
 
     # As in weakref.finalize, the state is elsewhere: in the thread's stack. Who takes it from there, runs it.
-    __slots__ = ("_at_exit", "_stack")
+    __slots__ = ("_thread_atexit", "_thread_stack")
 
-    _early = False
-    _inherited = True
+    _runs_early = False
+    _runs_in_fork = True
+    _unwind: Callable[..., Any] | None = None
 
     def __init__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         if _exiting:
             stack = current()
         else:
-            try:
-                stack = _local.stack
-            except AttributeError:
-                stack = current()
-        self._stack = stack
+            stack = _local.stack  # type: ignore[assignment]
+            if stack is None:
+                stack = current()  # type: ignore[unreachable]
+        self._thread_stack = stack
         stack.entries[self] = function, args, kwargs or None, stack.marks
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__call__ is not finalize.__call__:
-            cls._unwind = finalize._unwind_by_call  # type: ignore[method-assign]
+            cls._unwind = finalize._unwind_by_call
 
     def __call__(self, _: Any = None) -> Any:
         """Call the function now, in the calling thread, and return what it returns; `None` if this is dead."""
         try:
-            state = self._stack.entries.pop(self, None)
+            state = self._thread_stack.entries.pop(self, None)
         except AttributeError:  # never initialised, or a copy
             return None
         if state is None:
@@ -126,7 +120,7 @@ class finalize(_Finalize):  # noqa: N801
     def detach(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """Kill this without calling the function: ``(thread, function, args, kwargs)``, or `None` if it is dead."""
         try:
-            stack = self._stack
+            stack = self._thread_stack
         except AttributeError:
             return None
         state = stack.entries.pop(self, None)
@@ -138,7 +132,7 @@ class finalize(_Finalize):  # noqa: N801
     def peek(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """What `detach` would return, without detaching."""
         try:
-            stack = self._stack
+            stack = self._thread_stack
         except AttributeError:
             return None
         thread = stack.thread
@@ -152,37 +146,37 @@ class finalize(_Finalize):  # noqa: N801
     def alive(self) -> bool:
         """Whether the function is still to be called."""
         try:
-            return self in self._stack.entries
+            return self in self._thread_stack.entries
         except AttributeError:
             return False
 
     @property
     def atexit(self) -> bool:
         """Whether a daemon's finalizer, or the main thread's, is called when the interpreter ends; false once dead."""
-        return self.alive and getattr(self, "_at_exit", True)
+        return self.alive and getattr(self, "_thread_atexit", True)
 
     @atexit.setter
     def atexit(self, value: bool) -> None:
         if self.alive:
-            self._at_exit = bool(value)
+            self._thread_atexit = bool(value)
 
     def __repr__(self) -> str:
         state = self.peek()
         return f"<threadfinalize {id(self)} {'dead' if state is None else repr(state[0])}>"
 
-    def __getstate__(self) -> None:
-        return None  # a copy is dead: one registration is called once
-
-    def _unwind(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
-        if kwargs:
-            func(*args, **kwargs)
-        else:
-            func(*args)
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # A copy is dead: one registration is called once. What a subclass has added is copied.
+        reduced: Any = super().__reduce_ex__(max(protocol, 2))
+        make, args, state, *rest = reduced
+        if isinstance(state, tuple):
+            slots = {name: value for name, value in state[1].items() if name not in finalize.__slots__}
+            state = (state[0], slots) if slots else state[0]
+        return make, args, state, *rest
 
     def _unwind_by_call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         # A subclass that overrides __call__ is called, as by threadref; what it calls in turn must find this alive.
-        entries = self._stack.entries
-        entries[self] = func, args, kwargs, self._stack.marks
+        entries = self._thread_stack.entries
+        entries[self] = func, args, kwargs, self._thread_stack.marks
         try:
             self(None)
         finally:
@@ -200,10 +194,7 @@ def _finalize_at_exit() -> None:
             if stack.thread is main or entry.atexit:
                 state = stack.take(entry)
                 if state is not None and stack.thread is not main:
-                    try:
-                        entry._unwind(*state[:3])
-                    except BaseException as error:  # noqa: BLE001
-                        report(error, state[0], stack.thread)
+                    stack.run(entry, state)
 
 
 atexit.register(_finalize_at_exit)
