@@ -219,7 +219,7 @@ class Plugin:
             for hook in self._hooks(stack.entries):
                 state = stack.take(hook)
                 if state is not None and stack is here:
-                    mine.append((hook.func, state[1], state[2]))
+                    mine.append((hook.func, state[1], state[2] or {}))
         for func, args, kwargs in mine:
             try:
                 func(*args, **kwargs)
