@@ -71,6 +71,7 @@ class Home:
         self.announced: list[int] = []
         self.refs: list[threadref.ref] = []
         self.finalizers: list[tuple[Hook, threadref.finalize]] = []  # for others to take back
+        self.leaving = False
         self.joined = False
         self.forks = False
         self.thread = threading.Thread(target=self.run)
@@ -87,6 +88,7 @@ class Home:
             pass
         if self.forks:
             fork(self)
+        self.leaving = True
 
     def hook(self, kind: type[Hook] | None = None) -> Hook:
         hook = (kind or Hook)(self)
@@ -158,6 +160,7 @@ class Batch:
         self.number = number
         self.pipe = -1  # where a forked child reports
         self.gate = threading.Lock()
+        self.late = number % 4 >= 2  # do others come as the threads end, or earlier, as they register?
         self.plugin = threadhooks.Plugin(f"batch {number}")
         self.ended_before_close: list[Home] = []
         self.closed = False
@@ -244,6 +247,15 @@ TO_FORK = (refer, finalize, register, connect, refer, fail)
 # What others do to threads that end.
 
 
+def meet(home: Home) -> None:
+    """Return as the thread ends: at a moment of its exit that differs from thread to thread."""
+    if home.batch.late:
+        while not home.leaving:
+            time.sleep(0)
+        for _ in range(home.index * 8):
+            pass
+
+
 def dereference(batch: Batch) -> None:
     for home in batch.homes:
         for ref in home.refs:
@@ -268,20 +280,23 @@ def churn(batch: Batch) -> None:
 
 
 def close(batch: Batch) -> None:
+    meet(batch.homes[batch.number % BATCH])
     batch.ended_before_close = [home for home in batch.homes if home.joined]
     batch.plugin.close()
     batch.closed = True
 
 
 def detach(batch: Batch) -> None:
-    for home in batch.homes[::2]:
+    for home in batch.homes:
+        meet(home)
         for hook, finalizer in home.finalizers:
             if finalizer.detach() is not None:
                 hook.taken = True
 
 
 def call_early(batch: Batch) -> None:
-    for home in batch.homes[::3]:
+    for home in batch.homes:
+        meet(home)
         for hook, finalizer in home.finalizers:
             if finalizer():
                 hook.called_by = get_native_id()
@@ -350,12 +365,11 @@ def jobs(number: int) -> Iterator[Callable[[Batch], None]]:
 def run_batch(number: int, pool: ThreadPoolExecutor, figures: Counter[str]) -> None:
     batch = Batch(number)
     batch.homes[0].forks = number % 64 == 0 and hasattr(os, "fork")
-    early = number % 4 < 2  # while threads register, or while they end?
-    futures = [pool.submit(job, batch) for job in jobs(number) if early]
+    futures = [] if batch.late else [pool.submit(job, batch) for job in jobs(number)]
     with batch.gate:
         for home in batch.homes:
             home.thread.start()
-        futures += [pool.submit(job, batch) for job in jobs(number) if not early]
+        futures += [pool.submit(job, batch) for job in jobs(number) if batch.late]
     for home in batch.homes:
         home.thread.join()
         home.joined = True
