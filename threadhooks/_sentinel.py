@@ -375,7 +375,8 @@ def _attach() -> Stack:
         if known is not None and known.ident == ident:
             return known
     if _ended.get(ident) == native_id:  # another thread-local, finalised after ours, has a destructor that calls us
-        raise RuntimeError("the exit of this thread has been announced: nothing can be registered for it any more")
+        which = "the main" if ident == threading.main_thread().ident else "this"
+        raise RuntimeError(f"the exit of {which} thread has been announced: nothing can be registered for it any more")
     if threading.local is not _Local.__base__:
         raise RuntimeError(
             "threading was patched (by gevent?) after threadhooks was imported: import threadhooks later"

@@ -23,6 +23,7 @@ What it does not promise:
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import sys
@@ -43,7 +44,10 @@ def check_hook(hook: object) -> None:
     """Raise `TypeError` for a hook that could never run: what can't be called, and what would need an event loop."""
     if not callable(hook):
         raise TypeError(f"a hook must be callable, not {hook!r}")
-    for function in (hook, getattr(hook, "__call__", None)):  # noqa: B004 - an object whose __call__ is async
+    target: Any = hook
+    while isinstance(target, functools.partial):
+        target = target.func
+    for function in (target, type(target).__call__):
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(
                 f"{hook!r} is a coroutine function, and a thread that ends has no event loop to run it; "
