@@ -11,6 +11,7 @@ Guarantees, for a thread whose `Stack` has clean-ups, or of which a receiver wan
 Assumptions:
 
 - CPython destroys a thread's locals in that thread, before `join()` returns (`PyThreadState_Clear`).
+- `weakref.getweakrefs` lists references of a class of ours from the newest to the oldest.
 - Of two threads that are alive, at most one has a given ident; no thread soon gets the native id of one that has ended.
 - One operation on a ``dict`` or a ``list`` is atomic, so that nothing here takes a lock, and everything may be called
   from a finaliser.
@@ -33,13 +34,12 @@ import sys
 import threading
 import time
 import warnings
-import weakref
 from collections.abc import Callable
-from operator import attrgetter
 from threading import get_ident, get_native_id
 from typing import Any, NamedTuple, Protocol
+from weakref import getweakrefcount, getweakrefs
 
-from ._signals import report, thread_exited, thread_exiting, thread_started
+from ._signals import describe, report, thread_exited, thread_exiting, thread_started
 
 if sys.implementation.name != "cpython":
     warnings.warn(
@@ -50,7 +50,7 @@ if sys.implementation.name != "cpython":
     )
 
 # How many clean-ups may be registered while clean-ups are being run, before we take it for a loop.
-_MOST_REGISTERED_MEANWHILE = 1000
+_MOST_REGISTERED_MEANWHILE = 10_000
 
 # Where greenlets have their own locals, these are cleared from another greenlet, whose ident is not the ended one's.
 _GREEN = threading.local.__module__ != "_thread"
@@ -93,22 +93,87 @@ class ThreadInfo(NamedTuple):
 class Entry(Protocol):
     """What stands in a stack: one clean-up, whose state is beside it (see `Stack.entries`)."""
 
-    _thread_stack: Any  # the stack that it belongs to
-    _runs_early: bool  # whether it runs at `thread_exiting`, where that comes
     _runs_in_fork: bool  # whether a forked child runs it, too
-    _unwind: Callable[..., Any] | None  # instead of the function itself
 
 
-_State = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None, int]
+# What to call; with its arguments, if there are any. (What can be called is no tuple.)
+_State = Callable[[], Any] | tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None]
+
+# How to run entries of classes that aren't run by calling their state.
+special: dict[type, Callable[[Any, Any], Any]] = {}
+
+
+def unpack(state: Any) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """What to call, and its arguments."""
+    if type(state) is tuple:
+        func, args, kwargs = state
+        return func, args, kwargs or {}
+    return state, (), {}
 
 
 class Anchor:
-    """What weak references to a thread point at: it dies as the thread's exit begins."""
+    """What weak references to a thread point at: it dies as the thread's exit begins.
 
-    __slots__ = ("__weakref__", "thread")
+    A thread has several, one for each run of references between two other clean-ups; nobody can tell them apart.
+    """
 
-    def __init__(self, thread: threading.Thread) -> None:
-        self.thread: threading.Thread | None = thread
+    __slots__ = ("__weakref__", "stack", "thread")
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.thread = stack.thread
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Anchor) and self.stack is other.stack
+
+    def __hash__(self) -> int:
+        return hash(self.stack)
+
+
+class _Segment:
+    """The clean-up that calls the callbacks of the weak references to one anchor, without keeping these alive."""
+
+    __slots__ = ("anchor", "refs", "stack")
+
+    _runs_in_fork = True
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.anchor: Anchor | None = Anchor(stack)
+        self.refs: list[Any] = []  # those that have a callback, oldest first, once they are dead
+
+    def die(self) -> None:
+        """Let the references die, all at once."""
+        anchor = self.anchor
+        if anchor is not None:
+            self.anchor = anchor.thread = None  # another thread may be looking at the anchor just now
+            self.refs = [ref for ref in getweakrefs(anchor) if ref._thread_callback is not None]
+            self.refs.reverse()
+
+    def __call__(self) -> None:
+        """Call the callbacks, last in, first out; but what one of them registers comes before the next."""
+        stack = self.stack
+        entries = stack.entries
+        entries[self] = self  # below what will be registered
+        if stack.anchor is self.anchor:
+            stack.anchor = None
+        self.die()
+        refs = self.refs
+        waiting = len(entries)
+        while refs and len(entries) == waiting:
+            ref = refs.pop()
+            callback = ref._thread_callback
+            try:
+                ref._thread_callback = None  # a dead reference keeps nothing alive
+            except AttributeError:  # its class forbids it, but not to us
+                object.__setattr__(ref, "_thread_callback", None)
+            try:
+                callback(ref)
+            except BaseException as error:  # noqa: BLE001
+                report(error, callback, stack.thread)
+        if not refs:
+            stack.segments.pop(self, None)
+            entries.pop(self, None)
 
 
 class Stack:
@@ -116,15 +181,16 @@ class Stack:
 
     __slots__ = (
         "anchor",
-        "announced",
         "attached_at",
+        "early",
         "entries",
         "exception",
         "ident",
         "info",
         "key",
-        "marks",
         "native_id",
+        "segments",
+        "segments_before_purge",
         "thread",
         "values",
     )
@@ -139,16 +205,42 @@ class Stack:
         self.key = next(_serials) if _GREEN else self.native_id
         self.info: ThreadInfo | None = None
         # A dict is a stack from the middle of which anybody may take: the one who pops an entry is the one to run it.
-        # With each entry: what to call, and how many weak references with callbacks had been made before.
-        self.entries: dict[Entry, _State] = {}
-        self.anchor: Anchor | None = None  # made by the first weak reference
-        self.marks = 0  # the weak references with callbacks that were made
+        self.entries: dict[Any, _State] = {}
+        self.early: dict[Any, None] = {}  # those of the entries that run at `thread_exiting`, where that comes
+        # What a new weak reference points at. Whoever adds another entry sets it to None, so that references and
+        # entries unwind in one order.
+        self.anchor: Anchor | None = None
+        self.segments: dict[_Segment, None] = {}  # those of the entries that are segments, until they have run
+        self.segments_before_purge = 8
         self.values: dict[Any, Any] = {}  # of per-thread resources
-        self.announced = False  # whether somebody will tell us when `run()` has ended
         self.exception: BaseException | None = None  # what `run()` raised
+
+    def open_segment(self) -> Anchor:
+        """Return a new anchor, whose references unwind before all that is registered now."""
+        if len(self.segments) >= self.segments_before_purge:
+            for segment in list(self.segments):
+                if segment.anchor is not None and not getweakrefcount(segment.anchor):
+                    self.segments.pop(segment, None)
+                    self.entries.pop(segment, None)
+            self.segments_before_purge = 2 * len(self.segments) + 8
+        segment = _Segment(self)
+        self.segments[segment] = None
+        self.entries[segment] = segment
+        self.anchor = anchor = segment.anchor
+        assert anchor is not None
+        return anchor
+
+    def add(self, entry: Entry, state: _State, *, early: bool = False) -> None:
+        """Register a clean-up. (`threadref.finalize` says the same inline.)"""
+        if early:
+            self.early[entry] = None
+        self.entries[entry] = state
+        self.anchor = None
 
     def take(self, entry: Any) -> _State | None:
         """Take a clean-up off the stack; `None` if somebody was faster. Who takes it, may run it."""
+        if self.early:
+            self.early.pop(entry, None)
         return self.entries.pop(entry, None)
 
     def describe(self) -> ThreadInfo:
@@ -166,139 +258,134 @@ class Stack:
     def unwind(self) -> None:
         """Run the clean-ups, last in, first out, until there are no more."""
         entries = self.entries
-        refs = self._take_refs()
-        for _ in range(len(entries) + len(refs) + _MOST_REGISTERED_MEANWHILE):
-            if refs or self.anchor is not None:
-                refs += self._take_refs()
-                if not self._run_newest(refs):
-                    return
-                continue
+        for segment in list(self.segments):  # one that an asynchronous exception has cost us
+            entries.setdefault(segment, segment)
+        by_class = special
+        entry: Any = None
+        state: Any = None
+        for _ in range(len(entries) + _MOST_REGISTERED_MEANWHILE):
             try:
-                entry, (func, args, kwargs, _) = entries.popitem()
+                entry, state = entries.popitem()
             except KeyError:
-                return
-            # What follows is _run(), written out for speed.
+                if entry is None:
+                    return
+                entry = state = None  # its destructor may register
+                continue
+            # What follows is run(), written out for speed.
             try:
-                if entry._thread_stack is not self:
-                    continue
-                if entry._unwind is not None:
-                    entry._unwind(func, args, kwargs)
-                elif kwargs is None:
-                    func(*args)
+                if by_class and type(entry) in by_class:
+                    by_class[type(entry)](entry, state)
+                elif type(state) is not tuple:
+                    state()
+                elif state[2] is None:
+                    state[0](*state[1])
                 else:
-                    func(*args, **kwargs)
+                    state[0](*state[1], **state[2])
             except BaseException as error:  # noqa: BLE001 - an asynchronous one can arrive here as well
-                report(error, func, self.thread)
-        self._give_up(refs)
+                report(error, unpack(state)[0], self.thread)
+        self._give_up()
 
     def unwind_early(self) -> None:
         """Run the clean-ups that are for the early moment, likewise. A loop is left to the late moment to end."""
-        for _ in range(len(self.entries) + _MOST_REGISTERED_MEANWHILE):
-            if not self._run_newest([], early=True):
+        if not self.early:
+            return
+        for _ in range(len(self.early) + _MOST_REGISTERED_MEANWHILE):
+            try:
+                entry, _ = self.early.popitem()
+            except KeyError:
                 return
+            self.run(entry)
 
-    def run(self, entry: Entry, state: _State) -> None:
-        """Run a clean-up that was taken off the stack, and report what it raises."""
-        func, args, kwargs, _ = state
+    def run(self, entry: Any) -> None:
+        """Run a clean-up, unless somebody else has taken it, and report what it raises."""
+        state = self.take(entry)
+        if state is None:
+            return
+        func, args, kwargs = unpack(state)
         try:
-            if entry._thread_stack is not self:  # a finalizer that was armed anew, in another thread
-                return
-            if entry._unwind is not None:
-                entry._unwind(func, args, kwargs)
+            if type(entry) in special:
+                special[type(entry)](entry, state)
             else:
-                func(*args, **(kwargs or {}))
+                func(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001
             report(error, func, self.thread)
 
-    def _run_newest(self, refs: list[Any], *, early: bool = False) -> bool:
-        """Run the newest clean-up, be it an entry or the callback of one of `refs`; return whether there was one."""
-        entry = None
-        while entry is None:
-            try:
-                for entry in reversed(self.entries):
-                    state = self.entries[entry]
-                    if refs and state[3] < refs[-1]._thread_mark:
-                        break
-                    if not early or entry._runs_early:
-                        del self.entries[entry]
-                        self.run(entry, state)
-                        return True
-                break
-            except (KeyError, RuntimeError):  # somebody took one away meanwhile
-                entry = None
-        if not refs:
-            return False
-        self._call_back(refs.pop())
-        return True
-
-    def _call_back(self, ref: Any) -> None:
-        callback, ref._thread_callback = ref._thread_callback, None  # a dead reference keeps nothing alive
-        try:
-            callback(ref)
-        except BaseException as error:  # noqa: BLE001
-            report(error, callback, self.thread)
-
-    def _give_up(self, refs: list[Any]) -> None:
+    def _give_up(self) -> None:
         """End a loop of hooks that register hooks: all that wait now are run, but not what these register."""
         for entry in reversed(list(self.entries)):
-            state = self.take(entry)
-            if state is not None:
-                self.run(entry, state)
-        for ref in reversed(refs):
-            self._call_back(ref)
-        lost = [func for func, *_ in list(self.entries.values())] + [ref._thread_callback for ref in self._take_refs()]
+            while True:
+                self.run(entry)
+                if not isinstance(entry, _Segment) or not entry.refs:
+                    break
+        lost = self.hooks()
         self.entries.clear()
+        self.segments.clear()
         if lost:
+            names = ", ".join({describe(hook): None for hook in lost[:-11:-1]})
             loop = RuntimeError(
                 f"clean-ups that were being run registered {_MOST_REGISTERED_MEANWHILE} more, without an end; "
-                f"given up: {lost!r}"
+                f"given up are {len(lost)}, the last of them {names}"
             )
             report(loop, lost[-1], self.thread)
 
-    def _take_refs(self) -> list[Any]:
-        """Let all weak references to this thread die together, and return those that have a callback, oldest first."""
-        anchor = self.anchor
-        if anchor is None:
-            return []
+    def hooks(self) -> list[Callable[..., Any]]:
+        """What would be called, newest last; for reports. The references die."""
+        self.let_refs_die()
+        hooks: list[Any] = []
+        for entry, state in list(self.entries.items()):
+            if isinstance(entry, _Segment):
+                hooks += [ref._thread_callback for ref in entry.refs]
+            else:
+                hooks.append(unpack(state)[0])
+        return hooks
+
+    def let_refs_die(self) -> None:
+        """Let all weak references to this thread die together."""
         self.anchor = None
-        anchor.thread = None  # another thread may be looking at the anchor just now
-        refs: list[Any] = weakref.getweakrefs(anchor)
-        refs = [ref for ref in refs if getattr(ref, "_thread_callback", None) is not None]
-        return sorted(refs, key=attrgetter("_thread_mark"))
+        for segment in list(self.segments):
+            segment.die()
 
     def exit(self) -> None:
         """Run all that waits for the end of this thread, in this thread."""
+        # The second unwinding finds what a receiver registered.
+        steps = [self.unwind, self._send, self.unwind, self.let_refs_die]
         ident = get_ident()
         _exiting[ident] = self
-        # The second unwinding finds what a receiver registered, and what an asynchronous exception left of the first.
-        for step in (self.unwind, self._send, self.unwind):
-            try:
-                step()
-            except BaseException as error:  # noqa: BLE001
-                report(error, step, self.thread)
-        del _exiting[ident]
+        try:
+            while steps:
+                steps.pop()()
+        except BaseException as error:  # noqa: BLE001 - an asynchronous one: what a hook raises doesn't get here
+            report(error, self.exit, self.thread)
+            steps.append(self.unwind)  # which it may have cut short
+            while steps:
+                steps.pop()()
 
     def _send(self) -> None:
         if thread_exited.has_receivers_for(self.thread):
             thread_exited.send(self.thread, info=self.describe(), exception=self.exception)
+        self.exception = None  # here, since what it keeps alive may register as it is destroyed
 
     def forget(self) -> None:
         """The thread has ended: whoever still holds on to this, holds nothing else by it."""
         _attached.pop(self.key, None)
-        self._take_refs()
+        self.let_refs_die()
+        for kept in (self.entries, self.early, self.segments):
+            kept.clear()
         for signal in _signals:
             if signal.buckets:
                 signal.forget(self.thread)
         self.thread = self.info = self.exception = None
 
-    def end(self, active: dict[int, threading.Thread]) -> None:
-        """The last of this thread's exit."""
-        thread = self.thread
-        if not isinstance(thread, threading._DummyThread):
-            if not _GREEN:
-                _ended[self.ident] = self.native_id
-        elif active.get(self.ident) is thread:
-            del active[self.ident]  # a foreign thread's dummy was made for us, and up to 3.12 it would stay
+    def end(self, active: dict[int, threading.Thread], before: threading.Thread | None) -> None:
+        """The last of this thread's exit. To repeat it does no harm."""
+        ident = get_ident()
+        _exiting.pop(ident, None)
+        if before is None:
+            active.pop(ident, None)
+        else:  # another greenlet's, whose ident we borrow; or a foreign thread's own
+            active[ident] = before
+        if not (_GREEN or self.thread is None or isinstance(self.thread, threading._DummyThread)):
+            _ended[self.ident] = self.native_id
         self.forget()
 
     def abandon(self, *, all: bool = True) -> None:  # noqa: A002
@@ -329,31 +416,33 @@ class _Sentinel:
         thread = stack.thread
         if thread is None:
             return
-        active = threading._active  # type: ignore[attr-defined]
-        if not (stack.entries or stack.anchor is not None or thread_exited.has_receivers_for(thread)):
-            stack.end(active)
-            return
         ident = get_ident()
+        active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
+        before = active.get(ident)
+        if before is thread:  # a foreign thread's dummy, which was made for us, and up to 3.12 would stay
+            before = None
+        if not (stack.entries or thread_exited.has_receivers_for(thread)):
+            stack.end(active, before)
+            return
         if get_native_id() != stack.native_id or (ident != stack.ident and not _GREEN):
             error = RuntimeError(
                 f"the sentinel of {thread!r} was finalised in another thread, since somebody had kept it; "
-                f"not run: {[state[0] for state in list(stack.entries.values())]!r}"
+                f"not run: {stack.hooks()!r}"
             )
             report(error, _Sentinel, thread)
             stack.forget()
             return
         # The thread has left threading._active. It is put back, or else current_thread(), and so logging, would make
         # a dummy that stays there for good.
-        before = active.get(ident)
         active[ident] = thread
         try:
-            stack.exit()
-        finally:
-            if before is None:
-                del active[ident]
-            else:  # another greenlet's, whose ident we borrow; or a foreign thread's own
-                active[ident] = before
-            stack.end(active)
+            try:
+                stack.exit()
+            finally:
+                stack.end(active, before)
+        except BaseException as failure:  # noqa: BLE001 - an asynchronous one, which may have cut that short
+            stack.end(active, before)
+            report(failure, _Sentinel, thread)
 
 
 def current() -> Stack:
@@ -382,17 +471,21 @@ def _attach() -> Stack:
             "threading was patched (by gevent?) after threadhooks was imported: import threadhooks later"
         )
     thread = threading.current_thread()
-    is_main = thread is threading.main_thread()
     stack = Stack(thread, ident, native_id)
-    # A finaliser may have attached the thread while we made the stack.
     local: dict[str, Any] = _local.__dict__
-    winner: Stack = local.setdefault("stack", stack)
-    if winner is stack:
-        _attached[stack.key] = stack
-        if not is_main:
-            local["sentinel"] = sentinel = _Sentinel()
-            sentinel.stack = stack
-    return winner
+    # A finaliser may have attached the thread while we made the stack: who comes first, wins.
+    if isinstance(thread, threading._MainThread):  # not the thread that is a forked child's main thread
+        stack = local.setdefault("main", stack)
+    else:
+        sentinel = _Sentinel()
+        sentinel.stack = stack
+        winner = local.setdefault("sentinel", sentinel)
+        if winner is not sentinel:
+            stack.thread = None  # the end of the sentinel that nobody needs is nobody's end
+            stack = winner.stack
+    _attached[stack.key] = stack
+    local["stack"] = stack  # last: who finds it, may rely on the rest
+    return stack
 
 
 def attach() -> ThreadInfo:
@@ -413,8 +506,11 @@ def attached() -> list[Stack]:
 
 
 def attached_here() -> Stack | None:
-    """The stack of the current thread, if it has one."""
-    return _exiting.get(get_ident()) or _local.stack
+    """The stack of the current thread, if it has one. Touches no thread-local, where that can be avoided."""
+    if _GREEN:
+        return _exiting.get(get_ident()) or _local.stack
+    stack = _attached.get(get_native_id())
+    return stack if stack is not None and stack.ident == get_ident() else None
 
 
 def _at_exit() -> None:
@@ -425,6 +521,7 @@ def _at_exit() -> None:
     for stack in attached():
         if stack.thread is main and stack.ident == ident:
             stack.exit()
+            _exiting.pop(ident, None)
             stack.forget()
     _ended[ident] = get_native_id()
     _local.stack = None
@@ -442,7 +539,7 @@ def _after_fork_in_child() -> None:
     global _pid
     _pid = os.getpid()
     _ended.clear()
-    mine = attached_here()
+    mine = _exiting.get(get_ident()) or _local.stack  # its native id was the parent's
     for stack in attached():
         if mine is None or stack.native_id != mine.native_id:
             stack.abandon()

@@ -32,7 +32,7 @@ import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from operator import itemgetter
-from types import MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, NamedTuple, TypeVar
 
 import blinker
@@ -40,8 +40,16 @@ import blinker
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
 def check_hook(hook: object) -> None:
     """Raise `TypeError` for a hook that could never run: what can't be called, and what would need an event loop."""
+    # This is on the path of each registration, and inspect is slow: most hooks are of one of these two types.
+    if type(hook) is BuiltinFunctionType:
+        return
+    if type(hook) is FunctionType and not (hook.__code__.co_flags & _ASYNC or hook.__dict__):
+        return
     if not callable(hook):
         raise TypeError(f"a hook must be callable, not {hook!r}")
     target: Any = hook
@@ -58,7 +66,7 @@ def check_hook(hook: object) -> None:
 def report(error: BaseException, hook: object, thread: threading.Thread | None) -> None:
     """Hand what `hook` raised to `threading.excepthook`, saying which hook it was; never raises."""
     with suppress(BaseException):  # a repr that fails must not cost us the report
-        _annotate(error, f"raised by {_describe(hook)}, a hook of threadhooks")
+        _annotate(error, f"raised by {describe(hook)}, a hook of threadhooks")
     try:
         threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
     except BaseException as failure:  # noqa: BLE001 - the reporter must not stop the next hook
@@ -70,7 +78,7 @@ def report(error: BaseException, hook: object, thread: threading.Thread | None) 
             pass
 
 
-def _describe(hook: object) -> str:
+def describe(hook: object) -> str:
     name = getattr(hook, "__qualname__", None)
     return f"{getattr(hook, '__module__', None)}.{name}" if isinstance(name, str) else repr(hook)
 

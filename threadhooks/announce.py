@@ -19,41 +19,53 @@ What it does not promise:
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
-from ._sentinel import Stack, ThreadInfo, current
-from ._signals import report, thread_exiting, thread_started
+from ._sentinel import Stack, ThreadInfo, attached_here, current
+from ._signals import report, thread_exited, thread_exiting, thread_started
 
 _wanted = False  # by install()
 _blocks: dict[object, None] = {}  # of installed(), that are being executed
 _wrapper: Callable[..., None] | None = None  # what we last put in the place of Thread.start
 
 
-def _begin() -> Stack | None:
-    """Announce the current thread's start, unless that was done, and return its stack in this case."""
-    stack = current()
-    if stack.announced:
-        return None
-    stack.announced = True
-    if thread_started.has_receivers_for(stack.thread):
-        thread_started.send(stack.thread, info=stack.describe())
-    return stack
+_bodies: dict[int, None] = {}  # by ident: the threads that will announce the end of what they are running
 
 
-def _end(stack: Stack, error: BaseException | None) -> None:
+def _begin(thread: threading.Thread) -> bool:
+    """Announce the start of the current thread, unless that was done; return whether its end is to be announced."""
+    ident = get_ident()
+    if ident in _bodies:
+        return False
+    _bodies[ident] = None
+    # A thread of which nobody wants to hear is not attached: that would cost it more than all the rest.
+    if thread_started.has_receivers_for(thread):
+        thread_started.send(thread, info=current().describe())
+    return True
+
+
+def _end(thread: threading.Thread, error: BaseException | None) -> None:
     """Announce that the body of the thread has ended: the early clean-ups, then `thread_exiting`."""
-    stack.exception = error
-    if stack.entries or thread_exiting.has_receivers_for(stack.thread):
+    try:
+        stack = attached_here()
+        if stack is None:
+            if not (thread_exiting.has_receivers_for(thread) or thread_exited.has_receivers_for(thread)):
+                return
+            stack = current()
+        stack.exception = error
         # As at the late moment: the second unwinding finds what a receiver registered.
         for step in (Stack.unwind_early, _send, Stack.unwind_early):
             try:
                 step(stack)
             except BaseException as failure:  # noqa: BLE001 - an asynchronous one
-                report(failure, step, stack.thread)
-    stack.announced = False
+                report(failure, step, thread)
+    finally:
+        _bodies.pop(get_ident(), None)
 
 
 def _send(stack: Stack) -> None:
@@ -68,17 +80,18 @@ def announced() -> Generator[ThreadInfo, None, None]:
     Sends `thread_started`, and at the end, whether the block raised or not, runs the early clean-ups and sends
     `thread_exiting`. Yields the thread's `ThreadInfo`. Within another such block, or under `install`, it does nothing.
     """
-    stack = _begin()
-    if stack is None:
-        yield current().describe()
+    info = current().describe()
+    thread = info.thread
+    if not _begin(thread):
+        yield info
         return
     try:
-        yield stack.describe()
+        yield info
     except BaseException as error:
-        _end(stack, error)
+        _end(thread, error)
         raise
     else:
-        _end(stack, None)
+        _end(thread, None)
 
 
 def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
@@ -90,16 +103,16 @@ def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
         run = thread.run
     else:  # somebody's wrapper, which has called us
         run = previous or functools.partial(type(thread).run, thread)
-    stack = _begin()
+    announces = _begin(thread)
     try:
         run()
     except BaseException as error:
-        if stack is not None:
-            _end(stack, error)
+        if announces:
+            _end(thread, error)
         raise
     else:
-        if stack is not None:
-            _end(stack, None)
+        if announces:
+            _end(thread, None)
 
 
 def _is_ours(run: Any) -> bool:
@@ -182,3 +195,15 @@ def installed() -> Generator[None, None, None]:
     finally:
         del _blocks[token]
         _unpatch()
+
+
+def _after_fork_in_child() -> None:
+    # Idents of threads that are not there any more may come back.
+    here = get_ident()
+    for ident in list(_bodies):
+        if ident != here:
+            del _bodies[ident]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -23,8 +23,8 @@ from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ._sentinel import Stack, attached, attached_here, current
-from ._signals import ThreadSignal, _describe, check_hook, report, thread_exited, thread_exiting, thread_started
+from ._sentinel import attached, attached_here, current, unpack
+from ._signals import ThreadSignal, check_hook, describe, report, thread_exited, thread_exiting, thread_started
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,18 +47,13 @@ class Pending(NamedTuple):
 class _Hook:
     """A receiver or a clean-up, with the plugin that owns it."""
 
-    __slots__ = ("_runs_early", "_thread_stack", "func", "plugin")
+    __slots__ = ("func", "plugin")
 
     _runs_in_fork = True
-    _unwind: Callable[..., Any] | None = None
 
-    def __init__(
-        self, plugin: Plugin, func: Callable[..., Any], stack: Stack | None = None, early: bool = False
-    ) -> None:
+    def __init__(self, plugin: Plugin, func: Callable[..., Any]) -> None:
         self.plugin = plugin
         self.func = func
-        self._thread_stack = stack  # of a clean-up
-        self._runs_early = early
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         plugin = self.plugin
@@ -74,7 +69,7 @@ class _Hook:
                 waiter.put(None)
 
     def __repr__(self) -> str:
-        return f"{_describe(self.func)} of plugin {self.plugin.name!r}"
+        return f"{describe(self.func)} of plugin {self.plugin.name!r}"
 
 
 class Plugin:
@@ -165,8 +160,8 @@ class Plugin:
         check_hook(func)
         self._check_open()
         stack = current()
-        hook = _Hook(self, func, stack, early)
-        stack.entries[hook] = hook, args, kwargs or None, stack.marks
+        hook = _Hook(self, func)
+        stack.add(hook, (hook, args, kwargs or None) if args or kwargs else hook, early=early)
         if self._closed:  # meanwhile
             stack.take(hook)
             self._check_open()
@@ -191,7 +186,8 @@ class Plugin:
             for hook in self._hooks(stack.entries):
                 state = stack.entries.get(hook)
                 if state is not None and thread is not None:
-                    found.setdefault(thread, []).append(Pending(hook.func, state[1], dict(state[2] or {})))
+                    _, args, kwargs = unpack(state)
+                    found.setdefault(thread, []).append(Pending(hook.func, args, dict(kwargs)))
         return found
 
     def _hooks(self, entries: Any) -> list[_Hook]:
@@ -219,7 +215,7 @@ class Plugin:
             for hook in self._hooks(stack.entries):
                 state = stack.take(hook)
                 if state is not None and stack is here:
-                    mine.append((hook.func, state[1], state[2] or {}))
+                    mine.append((hook.func, *unpack(state)[1:]))
         for func, args, kwargs in mine:
             try:
                 func(*args, **kwargs)

@@ -25,7 +25,7 @@ from threading import get_ident, get_native_id
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from ._sentinel import Stack, attached_here, current
-from ._signals import _describe, check_hook, report
+from ._signals import check_hook, describe, report
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -37,24 +37,22 @@ T_co = TypeVar("T_co", covariant=True)
 class _Value:
     """One value that is open, in one thread."""
 
-    __slots__ = ("_runs_early", "_thread_stack", "key", "manager", "owner", "resource", "value")
+    __slots__ = ("key", "manager", "owner", "resource", "stack", "value")
 
     _runs_in_fork = False
-    _unwind: Callable[..., Any] | None = None
 
     manager: AbstractContextManager[Any]
     value: Any
 
     def __init__(self, resource: PerThread[..., Any], stack: Stack, key: object, instance: object) -> None:
         self.resource = resource
-        self._thread_stack = stack
+        self.stack = stack
         self.key = key
-        self._runs_early = resource._early
         # The generator must not keep the instance alive, nor must we.
         self.owner = None if instance is None else weakref.ref(instance, self._owner_died)
 
     def _owner_died(self, _: object) -> None:
-        stack = self._thread_stack
+        stack = self.stack
         if stack.ident == get_ident() and stack.native_id == get_native_id() and stack.take(self):
             try:
                 self.close(None)
@@ -63,8 +61,8 @@ class _Value:
 
     def close(self, error: BaseException | None) -> None:
         """Close it; it has been taken off the stack."""
-        if self._thread_stack.values.get(self.key) is self:
-            del self._thread_stack.values[self.key]
+        if self.stack.values.get(self.key) is self:
+            del self.stack.values[self.key]
         self.owner = None  # which refers to this
         if error is None:
             self.manager.__exit__(None, None, None)
@@ -72,10 +70,10 @@ class _Value:
             self.manager.__exit__(type(error), error, error.__traceback__)
 
     def __call__(self) -> None:  # when the thread ends
-        self.close(self._thread_stack.exception)
+        self.close(self.stack.exception)
 
     def __repr__(self) -> str:
-        return f"the closing of {_describe(self.resource)}"
+        return f"the closing of {describe(self.resource)}"
 
 
 class PerThread(Generic[P, T_co]):
@@ -131,16 +129,16 @@ class PerThread(Generic[P, T_co]):
             args = (weakref.proxy(instance), *args)
         opened.manager = manager = self._open(*args, **kwargs)
         if not hasattr(manager, "__enter__"):
-            raise TypeError(f"{_describe(self)} must yield, or return a context manager, not {manager!r}")
+            raise TypeError(f"{describe(self)} must yield, or return a context manager, not {manager!r}")
         opened.value = manager.__enter__()
-        stack.entries[opened] = opened, (), None, stack.marks
+        stack.add(opened, opened, early=self._early)
         stack.values[key] = opened
         return opened.value
 
     def _close(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         stack = attached_here()
         known: _Value | None = stack.values.get(self._key(instance, args, kwargs)) if stack is not None else None
-        if known is not None and known._thread_stack.take(known):
+        if known is not None and known.stack.take(known):
             known.close(None)
 
     def _key(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._sentinel import Anchor, _exiting, _local, attached, current
+from ._sentinel import _exiting, _local, attached, current, special, unpack
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,27 +36,17 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
     what it raises goes to `threading.excepthook`. By then this, and every other reference to the thread, is dead.
     """
 
-    __slots__ = ("_thread_callback", "_thread_mark")
+    __slots__ = ("_thread_callback",)
 
     _thread_callback: Callable[[ref], Any] | None
-    _thread_mark: int
 
     def __new__(cls, callback: Callable[[ref], Any] | None = None) -> Self:
-        if _exiting:
-            stack = current()
-        else:
-            stack = _local.stack  # type: ignore[assignment]
-            if stack is None:
-                stack = current()  # type: ignore[unreachable]
-        anchor = stack.anchor
-        if anchor is None:
-            thread = stack.thread
-            assert thread is not None
-            anchor = stack.anchor = Anchor(thread)
-        self = _new_reference(cls, anchor)
-        self._thread_callback = callback
-        if callback is not None:
-            self._thread_mark = stack.marks = stack.marks + 1
+        stack = current() if _exiting else _local.stack or current()
+        self = _new_reference(cls, stack.anchor or stack.open_segment())
+        try:
+            self._thread_callback = callback
+        except AttributeError:  # a subclass forbids it, but not to us
+            object.__setattr__(self, "_thread_callback", callback)
         return self
 
     def __init__(self, callback: Callable[[ref], Any] | None = None) -> None:
@@ -87,24 +77,24 @@ class finalize(_Finalize):  # noqa: N801
     # As in weakref.finalize, the state is elsewhere: in the thread's stack. Who takes it from there, runs it.
     __slots__ = ("_thread_atexit", "_thread_stack")
 
-    _runs_early = False
     _runs_in_fork = True
-    _unwind: Callable[..., Any] | None = None
 
     def __init__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
-        if _exiting:
-            stack = current()
-        else:
-            stack = _local.stack  # type: ignore[assignment]
-            if stack is None:
-                stack = current()  # type: ignore[unreachable]
-        self._thread_stack = stack
-        stack.entries[self] = function, args, kwargs or None, stack.marks
+        stack = current() if _exiting else _local.stack or current()
+        try:
+            self._thread_stack = stack
+        except AttributeError:  # a subclass forbids it, but not to us
+            object.__setattr__(self, "_thread_stack", stack)
+        if args or kwargs or function is None or type(function) is tuple:
+            stack.entries[self] = function, args, kwargs or None
+        else:  # the commonest case: it needs no tuple
+            stack.entries[self] = function
+        stack.anchor = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__call__ is not finalize.__call__:
-            cls._unwind = finalize._unwind_by_call
+            special[cls] = _unwind_by_call
 
     def __call__(self, _: Any = None) -> Any:
         """Call the function now, in the calling thread, and return what it returns; `None` if this is dead."""
@@ -114,7 +104,9 @@ class finalize(_Finalize):  # noqa: N801
             return None
         if state is None:
             return None
-        function, args, kwargs, _ = state
+        if type(state) is not tuple:
+            return state()
+        function, args, kwargs = state
         return function(*args, **kwargs) if kwargs else function(*args)
 
     def detach(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
@@ -123,11 +115,9 @@ class finalize(_Finalize):  # noqa: N801
             stack = self._thread_stack
         except AttributeError:
             return None
+        thread = stack.thread
         state = stack.entries.pop(self, None)
-        if state is None:
-            return None
-        function, args, kwargs, _ = state
-        return stack.thread, function, args, kwargs or {}  # type: ignore[return-value]  # it is alive
+        return None if state is None else (thread, *unpack(state))  # type: ignore[return-value]  # it is alive
 
     def peek(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """What `detach` would return, without detaching."""
@@ -137,10 +127,7 @@ class finalize(_Finalize):  # noqa: N801
             return None
         thread = stack.thread
         state = stack.entries.get(self)
-        if state is None:
-            return None
-        function, args, kwargs, _ = state
-        return thread, function, args, kwargs or {}  # type: ignore[return-value]  # it is alive
+        return None if state is None else (thread, *unpack(state))  # type: ignore[return-value]  # it is alive
 
     @property
     def alive(self) -> bool:
@@ -173,14 +160,15 @@ class finalize(_Finalize):  # noqa: N801
             state = (state[0], slots) if slots else state[0]
         return make, args, state, *rest
 
-    def _unwind_by_call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
-        # A subclass that overrides __call__ is called, as by threadref; what it calls in turn must find this alive.
-        entries = self._thread_stack.entries
-        entries[self] = func, args, kwargs, self._thread_stack.marks
-        try:
-            self(None)
-        finally:
-            entries.pop(self, None)
+
+def _unwind_by_call(finalizer: finalize, state: Any) -> None:
+    # A subclass that overrides __call__ is called, as by threadref; what it calls in turn must find this alive.
+    entries = finalizer._thread_stack.entries
+    entries[finalizer] = state
+    try:
+        finalizer(None)
+    finally:
+        entries.pop(finalizer, None)
 
 
 def _finalize_at_exit() -> None:
@@ -189,12 +177,12 @@ def _finalize_at_exit() -> None:
     main = threading.main_thread()
     for stack in reversed(attached()):
         for entry in reversed(list(stack.entries)):
-            if not isinstance(entry, finalize) or (stack.thread is main and entry.atexit):
-                continue
-            if stack.thread is main or entry.atexit:
-                state = stack.take(entry)
-                if state is not None and stack.thread is not main:
-                    stack.run(entry, state)
+            if isinstance(entry, finalize):
+                if not entry.atexit:
+                    if stack.thread is main:
+                        stack.take(entry)
+                elif stack.thread is not main:
+                    stack.run(entry)
 
 
 atexit.register(_finalize_at_exit)
