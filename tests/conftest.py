@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -36,3 +37,21 @@ def program(tmp_path: Path) -> Callable[..., Result]:
         return Result(done.stdout, done.stderr, done.returncode)
 
     return run
+
+
+@pytest.fixture
+def steal() -> Callable[[Callable[[], object]], list[Any]]:
+    """Take the sentinel that something gives to the current thread, by means of the collector; return it in a list."""
+
+    def sentinels() -> dict[int, object]:
+        # The collector knows the thread-local's dict, and what that refers to.
+        found = gc.get_referents(*gc.get_objects())
+        ours = (obj for obj in found if type(obj).__module__.startswith("threadhooks."))
+        return {id(obj): obj for obj in ours if hasattr(type(obj), "__del__")}
+
+    def steal(attach: Callable[[], object]) -> list[Any]:
+        before = set(sentinels())
+        attach()
+        return [obj for key, obj in sentinels().items() if key not in before]
+
+    return steal

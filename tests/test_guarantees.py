@@ -20,7 +20,6 @@ import pytest
 
 import threadhooks
 from threadhooks import Plugin, per_thread, thread_exited, threadref
-from threadhooks._sentinel import _Sentinel, attached
 
 PAGE = Path(__file__).parent.parent / "docs" / "guarantees.md"
 
@@ -613,10 +612,8 @@ def test_g27_nothing_is_left(plugin: Plugin) -> None:
         objects.append(weakref.ref(argument))
         plugin.register(lambda argument: None, argument)
 
-    before = attached()
     objects.append(weakref.ref(in_thread(body)))
     gc.collect()
-    assert attached() == before
     assert [ref() for ref in objects] == [None, None]
 
 
@@ -647,25 +644,21 @@ def test_g28_references_move_nothing(plugin: Plugin) -> None:
     assert [ref() for ref in refs] == [None] * 100
 
 
-def _steal_the_sentinel(plugin: Plugin, ran: list[Any]) -> tuple[threading.Thread, list[Any]]:
-    # The sentinel is no container that the collector tracks: what tracks it is the thread-local's dict.
+Steal = Callable[[Callable[[], object]], list[Any]]
+
+
+def _with_its_sentinel(steal: Steal, register: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
+    """A thread that has ended, and its sentinel, which is still there."""
     stolen: list[Any] = []
-
-    def body() -> None:
-        plugin.register(lambda: ran.append(threading.current_thread()))
-        from threadhooks._sentinel import _local
-
-        stolen.append(_local.sentinel)
-
-    thread = in_thread(body)
-    assert isinstance(stolen[0], _Sentinel)
+    thread = in_thread(lambda: stolen.extend(steal(register)))
+    assert len(stolen) == 1
     return thread, stolen
 
 
-def test_g29_never_in_a_thread_that_is_not_theirs(plugin: Plugin, reports: list[Any]) -> None:
+def test_g29_never_in_a_thread_that_is_not_theirs(plugin: Plugin, reports: list[Any], steal: Steal) -> None:
     """A sentinel that is finalised in another thread runs nothing there, even under an ident used again: reported."""
     ran: list[Any] = []
-    thread, stolen = _steal_the_sentinel(plugin, ran)
+    thread, stolen = _with_its_sentinel(steal, lambda: plugin.register(ran.append, 1))
     for _ in range(20):  # a new thread gets the same ident at once, as a rule
         other = in_thread(stolen.clear)
         if other.ident == thread.ident:
@@ -1025,10 +1018,10 @@ def test_l13_threads_started_as_the_interpreter_ends(program: Callable[..., Any]
         assert (out, err) == ("started\n", "")
 
 
-def test_l14_a_sentinel_that_is_kept(plugin: Plugin, reports: list[Any]) -> None:
-    """Who takes a sentinel (out of `gc.get_referents`, say) and keeps it, stops its thread's hooks; it is reported."""
+def test_l14_a_sentinel_that_is_kept(plugin: Plugin, reports: list[Any], steal: Steal) -> None:
+    """Who takes a sentinel (by means of the `gc` module) and keeps it, stops its thread's hooks; it is reported."""
     ran: list[Any] = []
-    thread, stolen = _steal_the_sentinel(plugin, ran)
+    thread, stolen = _with_its_sentinel(steal, lambda: plugin.register(ran.append, 1))
     assert ran == []
     assert reports == []
     stolen.clear()
@@ -1036,17 +1029,43 @@ def test_l14_a_sentinel_that_is_kept(plugin: Plugin, reports: list[Any]) -> None
     assert [told for _, told in reports] == [thread]
 
 
-def test_l15_native_ids(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_l15_native_ids(program: Callable[..., Any]) -> None:
     """That is seen by the ident and the native id: if both were in use again, the hooks would run in that thread."""
-    from threadhooks import _sentinel
+    assert program(
+        """
+        import _thread, gc, threading
 
-    ran: list[Any] = []
-    thread, stolen = _steal_the_sentinel(plugin, ran)
-    monkeypatch.setattr(_sentinel, "get_ident", lambda: thread.ident)
-    monkeypatch.setattr(_sentinel, "get_native_id", lambda: thread.native_id)
-    stolen.clear()
-    monkeypatch.undo()
-    assert len(ran) == 1
+        def get_ident(real=_thread.get_ident):
+            return again.ident if again else real()
+
+        def get_native_id(real=_thread.get_native_id):
+            return again.native_id if again else real()
+
+        again = None
+        _thread.get_ident = threading.get_ident = get_ident
+        _thread.get_native_id = threading.get_native_id = get_native_id
+
+        import threadhooks
+
+        def body():
+            plugin.register(print, "run elsewhere")
+            for obj in gc.get_referents(*gc.get_objects()):
+                if type(obj).__module__.startswith("threadhooks.") and hasattr(type(obj), "__del__"):
+                    stolen[:] = [obj]
+            obj = None
+
+        stolen = []
+        plugin = threadhooks.Plugin("plugin")
+        thread = threading.Thread(target=body)
+        thread.start()
+        thread.join()
+        print(len(stolen))
+        again = thread
+        stolen.clear()
+        again = None
+        print("done")
+        """
+    ) == ("1\nrun elsewhere\ndone\n", "", 0)
 
 
 def test_l16_destructors_of_other_thread_locals(program: Callable[..., Any]) -> None:

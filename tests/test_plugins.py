@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import time
-import types
 import weakref
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from at_line import AtLine
 
 import threadhooks
 from threadhooks import Plugin, load_plugins, plugins, thread_exited, thread_exiting, thread_started, threadref
@@ -69,46 +69,6 @@ def wait_for_close(plugin: Plugin, closer: threading.Thread) -> None:
         assert closer.is_alive()
         time.sleep(0)
     closer.join(0.05)
-
-
-class AtLine:
-    """A trace function, which calls `interruption` before the line of the package that is executed as `number`."""
-
-    def __init__(self, number: int, interruption: Callable[[], object]) -> None:
-        self.number = number
-        self.interruption = interruption
-        self.lines = 0
-
-    @property
-    def reached(self) -> bool:
-        return self.lines > self.number
-
-    def __call__(self, frame: types.FrameType, event: str, arg: object) -> Any:
-        if self.reached or frame.f_globals.get("__name__", "").partition(".")[0] != "threadhooks":
-            return None
-        if event == "line":
-            self.lines += 1
-            if self.reached:
-                sys.settrace(None)
-                self.interruption()
-        return self
-
-    def run(self, operation: Callable[[], object]) -> None:
-        before = sys.gettrace()
-        sys.settrace(self)
-        try:
-            operation()
-        finally:
-            sys.settrace(before)
-
-    def start(self, thread: threading.Thread) -> None:
-        """From its start to its exit."""
-        before = threading.gettrace()
-        threading.settrace(self)
-        try:
-            thread.start()
-        finally:
-            threading.settrace(before)  # type: ignore[arg-type]
 
 
 def announced(body: Callable[[], object]) -> list[threading.Thread]:

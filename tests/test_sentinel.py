@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import itertools
 import logging
 import sys
 import threading
@@ -14,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from at_line import AtLine
 
 import threadhooks
-from threadhooks import _sentinel, thread_exited
+from threadhooks import thread_exited
 from threadhooks.threadref import finalize, ref
 
 
@@ -177,31 +179,31 @@ def test_a_pool_runs_its_workers_clean_ups_in_them() -> None:
     assert log == [ident]
 
 
-def test_a_finaliser_attaches_while_its_thread_is_being_attached(
-    exits: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A finaliser that runs half-way through `attach()`, and attaches as well, gets the same record."""
-    infos: list[Any] = []
-    made = _sentinel.Stack
+def test_a_finaliser_attaches_while_its_thread_is_being_attached(exits: list[Any]) -> None:
+    """A finaliser that runs at any line of `attach()`, and attaches as well, gets the same record."""
+    for number in itertools.count():
+        infos: list[Any] = []
+        line = AtLine(number, lambda infos=infos: infos.append(threadhooks.attach()))  # type: ignore[misc]
+        thread = run(lambda: line.run(lambda: infos.append(threadhooks.attach())))
+        if not line.reached:
+            break
+        assert len(infos) == 2
+        assert infos[0] == infos[1]
+        assert exits == [(thread, infos[0], None)]
+        exits.clear()
+    assert number > 3
 
-    def interrupted(*args: Any) -> _sentinel.Stack:
-        monkeypatch.setattr(_sentinel, "Stack", made)
-        stack = made(*args)
-        infos.append(threadhooks.attach())
-        return stack
 
-    monkeypatch.setattr(_sentinel, "Stack", interrupted)
-    thread = run(lambda: infos.append(threadhooks.attach()))
-    assert infos[0] is infos[1]
-    assert exits == [(thread, infos[0], None)]
+def thread_locals() -> list[tuple[Any, str]]:
+    """Where in the package a `threading.local` is: module and name."""
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "threadhooks"]
+    assert len(modules) > 5
+    return [(m, name) for m in modules for name, value in vars(m).items() if isinstance(value, threading.local)]
 
 
 def test_there_is_one_thread_local_in_the_package() -> None:
     """The sentinel's is the only `threading.local`."""
-    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "threadhooks"]
-    locals_ = {id(value) for module in modules for value in vars(module).values() if isinstance(value, threading.local)}
-    assert len(modules) > 5
-    assert locals_ == {id(_sentinel._local)}
+    assert len({id(getattr(module, name)) for module, name in thread_locals()}) == 1
 
 
 # When, where and as whom hooks run
@@ -374,7 +376,7 @@ def test_no_thread_local_is_touched_while_hooks_run(
     plugin: threadhooks.Plugin, reports: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever a hook does with this package, no thread-local is read or written."""
-    modules = [m for n, m in sys.modules.items() if n.startswith("threadhooks.") and hasattr(m, "_local")]
+    places = thread_locals()
     log = Log()
 
     def everything(*_: object, **extra: object) -> None:
@@ -407,14 +409,14 @@ def test_no_thread_local_is_touched_while_hooks_run(
         finalize(everything)
         plugin.register(everything)
         kept.append(ref(everything))
-        finalize(lambda: [monkeypatch.setattr(module, "_local", Untouchable()) for module in modules])
+        finalize(lambda: [monkeypatch.setattr(module, name, Untouchable()) for module, name in places])
 
     kept: list[Any] = []
     plugin.thread_exited(everything)
-    assert {module.__name__ for module in modules} >= {"threadhooks._sentinel", "threadhooks.threadref"}
     run(body)
-    with pytest.raises(Touched):
-        _ = _sentinel._local.stack
+    for module, name in places:
+        with pytest.raises(Touched):
+            _ = getattr(module, name).anything
     assert [report.exc_value for report in reports] == []
     assert log.count("all") == 4
     assert log.count("finalize") == log.count("plugin") == log.count("ref") == log.count("another") == 4
@@ -646,28 +648,19 @@ def test_an_asynchronous_exception_anywhere_costs_one_hook_at_most(reports: list
     """
     hooks = {-1, 0, 1, 2, 3, 4}
     active = dict(threading._active)  # type: ignore[attr-defined]
+    ended: list[weakref.ref[threading.Thread]] = []
 
-    def trial(moment: int) -> bool:
-        """Throw when so many lines have been executed; false if the exit was over before."""
+    def trial(number: int) -> bool:
+        """Throw before line `number`; false if the exit was over before."""
         log: list[int] = []
         kept: list[Any] = []
-        lines = 0
-
-        def trace(frame: Any, event: str, _: object) -> Any:
-            nonlocal lines
-            if frame.f_globals is not vars(_sentinel) or lines > moment:
-                return None
-            if event == "line":
-                lines += 1
-                if lines > moment:
-                    throw(threading.get_ident(), Broken)
-            return trace
+        line = AtLine(number, lambda: throw(threading.get_ident(), Broken))
 
         def begin() -> None:
-            sys.settrace(trace)
+            sys.settrace(line)
             frame = sys._getframe().f_back
             while frame is not None:
-                frame.f_trace = trace
+                frame.f_trace = line
                 frame = frame.f_back
 
         def body() -> None:
@@ -682,58 +675,54 @@ def test_an_asynchronous_exception_anywhere_costs_one_hook_at_most(reports: list
             log.append(-1)
 
         with thread_exited.connected_to(receiver):
-            run(body)
-        assert len(log) == len(set(log)), (moment, log)
-        assert len(hooks - set(log)) <= 1, (moment, log)
-        assert threading._active == active, moment  # type: ignore[attr-defined]
-        assert _sentinel._exiting == {}, moment
-        assert [stack.thread for stack in _sentinel.attached()] == before, moment
-        return lines > moment
-
-    before = [stack.thread for stack in _sentinel.attached()]
-    moment = 0
-    while trial(moment):
-        moment += 1
-    assert moment > 20
-    log: list[int] = []
-    for _ in range(10):
+            ended.append(weakref.ref(run(body)))
+        assert len(log) == len(set(log)), (number, log)
+        assert len(hooks - set(log)) <= 1, (number, log)
+        assert threading._active == active, number  # type: ignore[attr-defined]
+        del log[:]
         run(lambda: finalize(log.append, 1))
-    assert len(log) == 10
+        assert log == [1], number
+        return line.reached
+
+    for number in itertools.count():
+        if not trial(number):
+            break
+    assert number > 20
+    reports.clear()  # which refer to the threads
+    gc.collect()
+    assert {thread() for thread in ended} == {None}
 
 
 # A sentinel that is kept
 
 
-def keep(kept: list[Any]) -> None:
-    """Take the current thread's sentinel out of the collector's list."""
-    native_id = threading.get_native_id()
-    kept += [o for o in gc.get_objects() if type(o) is _sentinel._Sentinel and o.stack.native_id == native_id]
+Steal = Callable[[Callable[[], object]], list[Any]]
 
 
-def test_a_sentinel_can_not_be_weakly_referenced() -> None:
+def test_a_sentinel_can_not_be_weakly_referenced(steal: Steal) -> None:
     """Nobody gets a sentinel by dereferencing something."""
-    kept: list[Any] = []
+    done: list[bool] = []
 
     def body() -> None:
-        threadhooks.attach()
-        keep(kept)
+        [sentinel] = steal(threadhooks.attach)
         with pytest.raises(TypeError, match="weak reference"):
-            weakref.ref(kept.pop())
-        kept.append("done")
+            weakref.ref(sentinel)
+        done.append(True)
 
     run(body)
-    assert kept == ["done"]
+    assert done
 
 
-def test_a_sentinel_that_was_kept_is_reported_and_its_hooks_are_not_run(reports: list[Any], exits: list[Any]) -> None:
+def test_a_sentinel_that_was_kept_is_reported_and_its_hooks_are_not_run(
+    reports: list[Any], exits: list[Any], steal: Steal
+) -> None:
     """Whoever holds a sentinel longer than its thread lives gets a report, and no hook runs in a wrong thread."""
     kept: list[Any] = []
     log: list[str] = []
 
     def body() -> None:
-        finalize(log.append, "must not run")
+        kept.extend(steal(lambda: finalize(log.append, "must not run")))
         kept_refs.append(ref(lambda _: log.append("nor this")))
-        keep(kept)
 
     kept_refs: list[Any] = []
     thread = run(body)
@@ -745,17 +734,17 @@ def test_a_sentinel_that_was_kept_is_reported_and_its_hooks_are_not_run(reports:
     assert "append" in str(reports[0].exc_value)
     assert (log, exits) == ([], [])
     assert kept_refs[0]() is None
-    assert all(stack.thread is not thread for stack in _sentinel.attached())
 
 
-def test_a_sentinel_that_was_kept_is_reported_though_its_ident_is_in_use_again(reports: list[Any]) -> None:
+def test_a_sentinel_that_was_kept_is_reported_though_its_ident_is_in_use_again(
+    reports: list[Any], steal: Steal
+) -> None:
     """A thread with the ident of one that has ended is not taken for it."""
     kept: list[Any] = []
     log: list[str] = []
 
     def body() -> None:
-        finalize(log.append, "must not run")
-        keep(kept)
+        kept.extend(steal(lambda: finalize(log.append, "must not run")))
 
     first = run(body)
 
@@ -773,14 +762,13 @@ def test_a_sentinel_that_was_kept_is_reported_though_its_ident_is_in_use_again(r
     assert log == []
 
 
-def test_a_sentinel_that_its_own_thread_drops_late_is_in_order(reports: list[Any]) -> None:
+def test_a_sentinel_that_its_own_thread_drops_late_is_in_order(reports: list[Any], steal: Steal) -> None:
     """A sentinel that is kept, and given back in time, does no harm."""
-    kept: list[Any] = []
     log: list[str] = []
 
     def body() -> None:
-        finalize(log.append, "runs")
-        keep(kept)
+        kept = steal(lambda: finalize(log.append, "runs"))
+        assert len(kept) == 1
         kept.clear()
 
     run(body)
