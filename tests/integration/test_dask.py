@@ -64,9 +64,7 @@ def test_connections_of_a_worker(recipe: ModuleType, tmp_path: Path, cluster: ob
     conn.execute("CREATE TABLE done (number INTEGER, pid INTEGER, thread INTEGER)")
     with distributed.Client(cluster) as client:
         client.run(watch, str(log))
-        client.register_plugin(recipe.ThreadLog(str(exits)))
-        tasks = client.map(functools.partial(recipe.insert, str(database)), range(TASKS))
-        client.gather(tasks)
+        recipe.insert_all(client, str(database), range(TASKS), str(exits))
         assert not lines(log, "closed")
     cluster.close()
 

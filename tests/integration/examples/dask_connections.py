@@ -39,3 +39,9 @@ class ThreadLog(WorkerPlugin):
     def write(self, thread, info, exception, **extra):
         with open(self.path, "a") as log:
             log.write(f"{os.getpid()} {info.ident} {info.name}\n")
+
+
+def insert_all(client, path, numbers, log):
+    """What the client does, a `distributed.Client`."""
+    client.register_plugin(ThreadLog(log))
+    client.gather([client.submit(insert, path, number) for number in numbers])
