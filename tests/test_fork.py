@@ -175,7 +175,7 @@ def test_a_child_forgets_the_other_threads_without_a_trace(program: Program) -> 
         "parent other: ref\n"
         "parent other: early one\nparent other: destroyed early one\n"
         "parent other: plugin's\nparent other: destroyed plugin's\n"
-        "parent other: destroyed function\nparent other: destroyed keyword\n"
+        "parent other: destroyed keyword\nparent other: destroyed function\n"
         "parent other: finalizer's\nparent other: destroyed finalizer's\n"
         "parent other: exited other\n",
         "",

@@ -891,6 +891,478 @@ class TestFinalize:
             in_thread(lambda cls=cls: body(cls))
 
     def test_second_init_starts_anew(self, threadref: ModuleType) -> None:
+        """To initialise a finalizer again, in its thread, replaces what it stands for, and revives it."""
+        calls: list[int] = []
+
+        def body() -> None:
+            finalizer = threadref.finalize(calls.append, 1)
+            finalizer()
+            finalizer.__init__(calls.append, 2)
+            finalizer.__init__(calls.append, 3)
+            assert finalizer.alive
+
+        in_thread(body)
+        assert calls == [1, 3]
+
+    def test_subclass_with_its_own_methods(self, threadref: ModuleType) -> None:
+        """A subclass may take its own arguments, have slots, extend the reading, and is what its callback gets."""
+        calls: list[Any] = []
+
+        class Sub(threadref.ref):  # type: ignore[name-defined,misc]
+            __slots__ = ("label", "reads")
+
+            def __new__(cls, label: str, callback: Any = None) -> Any:
+                return super().__new__(cls, callback)
+
+            def __init__(self, label: str, callback: Any = None) -> None:
+                super().__init__(callback)
+                self.label = label
+                self.reads = 0
+
+            def __call__(self) -> Any:
+                self.reads += 1
+                return super().__call__()
+
+        def body() -> Any:
+            reference = Sub("mine", lambda reference: calls.append((reference.label, reference())))
+            assert reference() is threading.current_thread()
+            with pytest.raises(AttributeError):
+                reference.other = 1
+            return reference
+
+        reference = in_thread(body)
+        assert calls == [("mine", None)]
+        assert reference.reads == 2
+        assert isinstance(reference, threadref.ref)
+
+    def test_subclass_that_forgets_init(self, threadref: ModuleType) -> None:
+        """`__new__` alone makes a working reference."""
+        calls: list[Any] = []
+        reference = in_thread(lambda: threadref.ref.__new__(threadref.ref, calls.append))
+        assert calls == [reference]
+
+    def test_subclass_with_another_comparison(self, threadref: ModuleType) -> None:
+        """A subclass that can't be hashed, or is equal to everything, is called all the same."""
+        calls: list[str] = []
+        kept: list[Any] = []
+
+        class Unhashable(threadref.ref):  # type: ignore[name-defined,misc]
+            def __eq__(self, other: object) -> bool:
+                return True
+
+            __hash__ = None  # type: ignore[assignment]
+
+        def body() -> None:
+            kept.append(Unhashable(lambda reference: calls.append("first")))
+            kept.append(Unhashable(lambda reference: calls.append("second")))
+
+        in_thread(body)
+        assert calls == ["second", "first"]
+
+    @pytest.mark.parametrize("slots", [None, ("_callback", "_mark")])
+    def test_subclass_with_attributes_of_any_name(self, threadref: ModuleType, slots: Any) -> None:
+        """A subclass may call its attributes what it likes, `_callback` for instance."""
+        calls: list[Any] = []
+        body: dict[str, Any] = {} if slots is None else {"__slots__": slots}
+        sub = type("Sub", (threadref.ref,), body)
+
+        def make() -> Any:
+            reference = sub(calls.append)
+            reference._callback = "mine"
+            reference._mark = "mine"
+            assert reference.__callback__ == calls.append
+            return reference
+
+        reference = in_thread(make)
+        assert calls == [reference]
+        assert (reference._callback, reference._mark) == ("mine", "mine")
+
+    def test_subclass_that_guards_its_attributes(self, threadref: ModuleType) -> None:
+        """A subclass may forbid that its attributes be set."""
+        calls: list[Any] = []
+
+        class Frozen(threadref.ref):  # type: ignore[name-defined,misc]
+            def __setattr__(self, name: str, value: object) -> None:
+                raise AttributeError(name)
+
+        reference = in_thread(lambda: Frozen(calls.append))
+        assert calls == [reference]
+
+
+class TestFinalize:
+    """What both implementations of `finalize` do."""
+
+    def test_is_a_finalize(self, threadref: ModuleType) -> None:
+        """`finalize` is a subclass of `weakref.finalize`, and its instances know it."""
+        assert issubclass(threadref.finalize, weakref.finalize)
+        assert in_thread(lambda: isinstance(threadref.finalize(int), weakref.finalize))
+
+    def test_is_called_in_the_thread(self, threadref: ModuleType) -> None:
+        """The function is called once, by the thread that ends, with its arguments; nobody need keep the finalizer."""
+        calls: list[Any] = []
+
+        def function(*args: Any, **kwargs: Any) -> None:
+            calls.append((args, kwargs, threading.get_ident()))
+
+        def body() -> int:
+            threadref.finalize(function, 1, 2, three=3)
+            return threading.get_ident()
+
+        ident = in_thread(body)
+        assert calls == [((1, 2), {"three": 3}, ident)]
+
+    def test_keyword_arguments_may_have_any_name(self, threadref: ModuleType) -> None:
+        """Every name is free for the function's own keyword arguments."""
+        kwargs = {"self": 1, "function": 2, "obj": 3, "func": 4, "cls": 5, "callback": 6}
+        assert in_thread(lambda: threadref.finalize(dict, **kwargs)()) == kwargs
+
+    @pytest.mark.parametrize("kwargs", [{}, {"function": print}, {"func": print}])
+    def test_missing_function(self, threadref: ModuleType, kwargs: Any) -> None:
+        """The function must be given, and by position."""
+        with pytest.raises(TypeError):
+            in_thread(lambda: threadref.finalize(**kwargs))
+
+    @pytest.mark.parametrize("function", [None, 5, "text"])
+    def test_function_that_cannot_be_called(
+        self, threadref: ModuleType, function: Any, errors: list[BaseException]
+    ) -> None:
+        """Something that can't be called is accepted; the `TypeError` comes when it is called."""
+
+        def body() -> None:
+            early = threadref.finalize(function)
+            threadref.finalize(function, 1)
+            with pytest.raises(TypeError):
+                early()
+            assert not early.alive
+
+        in_thread(body)
+        assert [type(error) for error in errors] == [TypeError]
+
+    def test_failing_function_stops_nothing(self, threadref: ModuleType, errors: list[BaseException]) -> None:
+        """What a function raises is reported, whatever it is, and the next one is called."""
+        calls: list[str] = []
+
+        def fail(error: BaseException) -> None:
+            raise error
+
+        raised = [ValueError(), KeyboardInterrupt(), SystemExit(), GeneratorExit()]
+
+        def body() -> None:
+            for error in raised:
+                threadref.finalize(fail, error)
+                threadref.finalize(calls.append, "called")
+
+        in_thread(body)
+        assert calls == ["called"] * 4
+        assert errors == raised[::-1]
+
+    def test_alive_peek_and_detach(self, threadref: ModuleType) -> None:
+        """`peek` and `detach` return thread, function, arguments and keywords; after `detach` the finalizer is dead."""
+        calls: list[Any] = []
+
+        def body() -> None:
+            thread = threading.current_thread()
+            finalizer = threadref.finalize(calls.append, 1, two=2)
+            assert finalizer.alive is True
+            assert finalizer.peek() == (thread, calls.append, (1,), {"two": 2})
+            assert finalizer.detach() == (thread, calls.append, (1,), {"two": 2})
+            assert finalizer.alive is False
+            assert finalizer.peek() is None
+            assert finalizer.detach() is None
+            assert finalizer() is None
+            assert threadref.finalize(int).detach() == (thread, int, (), {})
+
+        in_thread(body)
+        assert calls == []
+
+    def test_early_call(self, threadref: ModuleType) -> None:
+        """A finalizer may be called early, once: that returns what the function returns, and it is dead."""
+        calls: list[int] = []
+
+        def function(number: int) -> str:
+            calls.append(number)
+            return "result"
+
+        def body() -> None:
+            finalizer = threadref.finalize(function, 7)
+            assert finalizer() == "result"
+            assert finalizer() is None
+            assert (finalizer.alive, finalizer.peek(), finalizer.detach()) == (False, None, None)
+
+        in_thread(body)
+        assert calls == [7]
+
+    def test_early_call_that_fails(self, threadref: ModuleType) -> None:
+        """What the function raises when it is called early, the caller gets; the finalizer is dead."""
+        calls: list[str] = []
+
+        def fail() -> None:
+            calls.append("called")
+            raise ZeroDivisionError
+
+        def body() -> None:
+            finalizer = threadref.finalize(fail)
+            with pytest.raises(ZeroDivisionError):
+                finalizer()
+            assert not finalizer.alive
+
+        in_thread(body)
+        assert calls == ["called"]
+
+    def test_call_takes_one_argument_and_ignores_it(self, threadref: ModuleType) -> None:
+        """To call a finalizer takes one argument at most, as weak references give it, and makes nothing of it."""
+
+        def body() -> None:
+            assert threadref.finalize(lambda: 1)("anything") == 1
+            assert threadref.finalize(lambda: 2)(_="anything") == 2
+            finalizer = threadref.finalize(lambda: 3)
+            for args, kwargs in (((1, 2), {}), ((), {"other": 1})):
+                with pytest.raises(TypeError):
+                    finalizer(*args, **kwargs)
+            assert finalizer.alive
+            assert finalizer() == 3
+
+        in_thread(body)
+
+    def test_another_thread_may_call_it(self, threadref: ModuleType) -> None:
+        """Any thread may call a finalizer early; the function is called by the thread that calls."""
+        calls: list[int] = []
+
+        def body() -> int:
+            finalizer = threadref.finalize(lambda: calls.append(threading.get_ident()))
+            return in_thread(lambda: finalizer() or threading.get_ident())
+
+        caller = in_thread(body)
+        assert calls == [caller]
+
+    def test_another_thread_may_use_it(self, threadref: ModuleType) -> None:
+        """Any thread may look at a finalizer, switch its `atexit`, and detach it."""
+        calls: list[int] = []
+
+        def body() -> None:
+            finalizer = threadref.finalize(calls.append, 1)
+            state = (threading.current_thread(), calls.append, (1,), {})
+
+            def other() -> None:
+                finalizer.atexit = False
+                assert (finalizer.alive, finalizer.atexit, finalizer.peek()) == (True, False, state)
+                assert repr(finalizer) == f"<threadfinalize {id(finalizer)} {state[0]!r}>"
+                assert finalizer.detach() == state
+
+            in_thread(other)
+            assert not finalizer.alive
+
+        in_thread(body)
+        assert calls == []
+
+    def test_state_while_it_is_called(self, threadref: ModuleType) -> None:
+        """While its function is being called, at the exit or early, a finalizer is dead: it can't be called again."""
+        states: list[Any] = []
+
+        def body(early: bool) -> None:
+            box: list[Any] = []
+
+            def function() -> None:
+                finalizer = box.pop()
+                states.append((finalizer.alive, finalizer.atexit, finalizer.peek(), finalizer.detach(), finalizer()))
+
+            box.append(threadref.finalize(function))
+            if early:
+                box[0]()
+
+        in_thread(lambda: body(early=True))
+        in_thread(lambda: body(early=False))
+        assert states == [(False, False, None, None, None)] * 2
+
+    def test_atexit(self, threadref: ModuleType) -> None:
+        """`atexit` is true at first, becomes the truth of what it is set to, and is false for good once it is dead."""
+
+        def body() -> Any:
+            finalizer = threadref.finalize(int)
+            assert finalizer.atexit is True
+            finalizer.atexit = 0
+            assert finalizer.atexit is False
+            finalizer.atexit = "yes"
+            assert finalizer.atexit is True
+            with pytest.raises(AttributeError):
+                del finalizer.atexit
+            finalizer.detach()
+            assert finalizer.atexit is False
+            finalizer.atexit = True
+            assert finalizer.atexit is False
+            with pytest.raises(AttributeError):
+                finalizer.alive = True
+            ended = threadref.finalize(int)
+            ended.atexit = False
+            return ended
+
+        ended = in_thread(body)
+        ended.atexit = True
+        assert ended.atexit is False
+
+    def test_atexit_off_changes_nothing_for_the_thread(self, threadref: ModuleType) -> None:
+        """`atexit` is about the interpreter's end, not the thread's."""
+        calls: list[int] = []
+        in_thread(lambda: setattr(threadref.finalize(calls.append, 1), "atexit", False))
+        assert calls == [1]
+
+    def test_atexit_asks_a_value_only_while_alive(self, threadref: ModuleType) -> None:
+        """What `atexit` is set to is asked for its truth, unless the finalizer is dead."""
+
+        class Unsure:
+            def __bool__(self) -> bool:
+                raise ZeroDivisionError
+
+        def body() -> None:
+            finalizer = threadref.finalize(int)
+            with pytest.raises(ZeroDivisionError):
+                finalizer.atexit = Unsure()
+            assert finalizer.atexit is True
+            finalizer()
+            finalizer.atexit = Unsure()
+
+        in_thread(body)
+
+    def test_dead_after_the_exit(self, threadref: ModuleType) -> None:
+        """After the thread's exit a finalizer is dead, and stays so."""
+        calls: list[int] = []
+        finalizer = in_thread(lambda: threadref.finalize(calls.append, 1))
+        assert (finalizer.alive, finalizer.atexit, finalizer.peek()) == (False, False, None)
+        assert (finalizer.detach(), finalizer()) == (None, None)
+        assert calls == [1]
+
+    def test_lets_go_what_it_held(self, threadref: ModuleType) -> None:
+        """A dead finalizer keeps neither function nor arguments alive, however it died."""
+
+        def body(how: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
+            function, argument = Calls(), Calls()
+            finalizer = threadref.finalize(function, argument)
+            how(finalizer)
+            return finalizer, weakref.ref(function), weakref.ref(argument)
+
+        for how in (lambda f: f(), lambda f: f.detach(), lambda f: None):
+            finalizer, function, argument = in_thread(lambda how=how: body(how))
+            assert not finalizer.alive
+            assert (function(), argument()) == (None, None)
+
+    def test_itself_is_freed(self, threadref: ModuleType) -> None:
+        """A finalizer lives until the thread's exit, and not longer."""
+
+        class Sub(threadref.finalize):  # type: ignore[name-defined,misc]
+            __slots__ = ("__weakref__",)
+
+        def body() -> Any:
+            finalizer = weakref.ref(Sub(int))
+            assert finalizer() is not None
+            return finalizer
+
+        assert in_thread(body)() is None
+
+    def test_keyword_arguments_are_one_dict(self, threadref: ModuleType) -> None:
+        """What `peek` shows is what will be used: a change of its keywords counts, a change of ours before doesn't."""
+        calls: list[Any] = []
+
+        def body() -> None:
+            mine = {"one": 1}
+            finalizer = threadref.finalize(lambda **kwargs: calls.append(kwargs), **mine)
+            mine["two"] = 2
+            assert finalizer.peek()[3] == {"one": 1}
+            finalizer.peek()[3]["three"] = 3
+
+        in_thread(body)
+        assert calls == [{"one": 1, "three": 3}]
+
+    def test_repr(self, threadref: ModuleType) -> None:
+        """`repr` tells the thread, or that the finalizer is dead; a subclass keeps the form."""
+
+        class Sub(threadref.finalize):  # type: ignore[name-defined,misc]
+            pass
+
+        def body(cls: Any) -> Any:
+            finalizer = cls(int)
+            assert repr(finalizer) == f"<threadfinalize {id(finalizer)} {threading.current_thread()!r}>"
+            called = cls(int)
+            called()
+            assert repr(called) == f"<threadfinalize {id(called)} dead>"
+            return finalizer
+
+        for cls in (threadref.finalize, Sub):
+            finalizer = in_thread(lambda cls=cls: body(cls))
+            assert str(finalizer) == repr(finalizer) == f"<threadfinalize {id(finalizer)} dead>"
+
+    def test_repr_follows_an_overridden_peek(self, threadref: ModuleType) -> None:
+        """`repr` asks `peek` for the thread."""
+
+        class Sub(threadref.finalize):  # type: ignore[name-defined,misc]
+            def peek(self) -> Any:
+                return "a thread", None, None, None
+
+        finalizer = in_thread(lambda: Sub(int))
+        assert repr(finalizer) == f"<threadfinalize {id(finalizer)} 'a thread'>"
+
+    def test_identity_equality_and_hash(self, threadref: ModuleType) -> None:
+        """Finalizers are compared and hashed by identity, alive or dead."""
+
+        def body() -> tuple[Any, Any]:
+            first, second = threadref.finalize(int), threadref.finalize(int)
+            assert first != second
+            assert hash(first) == object.__hash__(first)
+            return first, second
+
+        first, second = in_thread(body)
+        assert first == first
+        assert first != second
+        assert hash(first) == object.__hash__(first)
+
+    def test_never_initialised(self, threadref: ModuleType) -> None:
+        """A finalizer whose `__init__` was never called is dead."""
+        finalizer = threadref.finalize.__new__(threadref.finalize)
+        assert (finalizer.alive, finalizer.atexit, finalizer.peek(), finalizer.detach()) == (False, False, None, None)
+        assert finalizer() is None
+        finalizer.atexit = True
+        assert finalizer.atexit is False
+        assert repr(finalizer) == f"<threadfinalize {id(finalizer)} dead>"
+
+    @pytest.mark.parametrize("how", ["copy", "deepcopy", *range(pickle.HIGHEST_PROTOCOL + 1)])
+    def test_copies_are_dead(self, threadref: ModuleType, how: Any) -> None:
+        """A copy, or what comes out of a pickle, is a dead finalizer; the original is as it was."""
+        calls: list[int] = []
+
+        def body() -> None:
+            finalizer = threadref.finalize(calls.append, 1)
+            finalizer.atexit = False
+            if isinstance(how, int):
+                twin = pickle.loads(pickle.dumps(finalizer, how))
+            else:
+                twin = getattr(copy, how)(finalizer)
+            assert type(twin) is threadref.finalize
+            assert twin is not finalizer
+            assert (twin.alive, twin.atexit, twin.peek(), twin.detach(), twin()) == (False, False, None, None, None)
+            assert (finalizer.alive, finalizer.atexit) == (True, False)
+
+        in_thread(body)
+        assert calls == [1]
+
+    @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
+    def test_copies_keep_what_a_subclass_added(self, threadref: ModuleType, how: Callable[[Any], Any]) -> None:
+        """The copy of a subclass's instance has its attributes, and is dead."""
+
+        class WithDict(threadref.finalize):  # type: ignore[name-defined,misc]
+            pass
+
+        class WithSlots(threadref.finalize):  # type: ignore[name-defined,misc]
+            __slots__ = ("label",)
+
+        def body(cls: Any) -> None:
+            finalizer = cls(int)
+            finalizer.label = "mine"
+            twin = how(finalizer)
+            assert (type(twin), twin.label, twin.alive) == (cls, "mine", False)
+
+        for cls in (WithDict, WithSlots):
+            in_thread(lambda cls=cls: body(cls))
+
+    def test_second_init_starts_anew(self, threadref: ModuleType) -> None:
         """To initialise a finalizer again replaces what it stood for, makes it the newest, and switches `atexit` on."""
         calls: list[int] = []
 
@@ -1648,6 +2120,33 @@ threadref.finalize(int)
         else:
             with pytest.raises(AttributeError):
                 in_thread(reference.__init__)
+
+    @pytest.mark.parametrize("module", [ours, pypi], ids=["ours", "pypi"])
+    def test_second_init_in_another_thread(self, module: ModuleType) -> None:
+        """A finalizer that another thread initialises again stands in both threads; PyPI's in the second alone."""
+        calls: list[str] = []
+
+        def body() -> None:
+            finalizer = module.finalize(calls.append, "first")
+            in_thread(lambda: finalizer.__init__(calls.append, "second"))
+
+        in_thread(body)
+        assert calls == (["second", "first"] if module is ours else ["second"])
+
+    @pytest.mark.parametrize("module", [ours, pypi], ids=["ours", "pypi"])
+    def test_second_init_in_the_same_thread(self, module: ModuleType) -> None:
+        """A finalizer that is initialised again keeps its place and its `atexit`; PyPI's gets new ones."""
+        calls: list[int] = []
+
+        def body() -> None:
+            finalizer = module.finalize(calls.append, 1)
+            module.finalize(calls.append, 2)
+            finalizer.atexit = False
+            finalizer.__init__(calls.append, 3)
+            calls.append(finalizer.atexit)
+
+        in_thread(body)
+        assert calls == ([False, 2, 3] if module is ours else [True, 3, 2])
 
     def test_registering_without_end(self, errors: list[BaseException]) -> None:
         """Hooks that register hooks for ever are stopped, and reported; PyPI's never runs them in the first place."""

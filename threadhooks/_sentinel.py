@@ -67,6 +67,7 @@ _serials = itertools.count()
 _attached: dict[int, Stack] = {}  # by `Stack.key`
 _exiting: dict[int, Stack] = {}  # by ident: whose hooks are being run. Their thread-locals must not be touched
 _ended: dict[int, int] = {}  # by ident, the native id of the last thread of that ident that has exited
+announcing: dict[int, None] = {}  # by ident: the threads that will announce the end of what they are running
 _abandoned: list[object] = []  # what a forked child must neither use nor destroy
 _pid = os.getpid()
 
@@ -402,7 +403,7 @@ class _Sentinel:
 
     __slots__ = ("stack",)
 
-    stack: Stack
+    stack: Stack | None
 
     def __del__(
         self, getpid: Callable[[], int] = os.getpid, is_finalizing: Callable[[], bool] = sys.is_finalizing
@@ -413,14 +414,19 @@ class _Sentinel:
             return
         stack = self.stack
         del self  # a hook's traceback refers to this frame
-        thread = stack.thread
-        if thread is None:
+        thread = stack.thread if stack is not None else None
+        if stack is None or thread is None:
             return
         ident = get_ident()
         active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
         before = active.get(ident)
-        if before is thread:  # a foreign thread's dummy, which was made for us, and up to 3.12 would stay
-            before = None
+        if before is thread:
+            if not isinstance(thread, threading._DummyThread):
+                # The thread still runs. Up to 3.11 a collection may run while CPython makes the thread's locals; what
+                # finalisers keep in these meanwhile is lost, but for what we put in again now.
+                _arm(stack, _local.__dict__)
+                return
+            before = None  # it was made for us, and up to 3.12 it would stay
         if not (stack.entries or thread_exited.has_receivers_for(thread)):
             stack.end(active, before)
             return
@@ -477,15 +483,21 @@ def _attach() -> Stack:
     if isinstance(thread, threading._MainThread):  # not the thread that is a forked child's main thread
         stack = local.setdefault("main", stack)
     else:
-        sentinel = _Sentinel()
-        sentinel.stack = stack
-        winner = local.setdefault("sentinel", sentinel)
-        if winner is not sentinel:
-            stack.thread = None  # the end of the sentinel that nobody needs is nobody's end
-            stack = winner.stack
+        stack = _arm(stack, local)
     _attached[stack.key] = stack
     local["stack"] = stack  # last: who finds it, may rely on the rest
     return stack
+
+
+def _arm(stack: Stack, local: dict[str, Any]) -> Stack:
+    """Put a sentinel for `stack` among the locals of the current thread, and return the stack of the one that is there."""
+    sentinel = _Sentinel()
+    sentinel.stack = stack
+    winner: _Sentinel = local.setdefault("sentinel", sentinel)
+    if winner is not sentinel:
+        sentinel.stack = None  # nobody needs it: its end is nobody's
+    assert winner.stack is not None
+    return winner.stack
 
 
 def attach() -> ThreadInfo:
@@ -539,7 +551,11 @@ def _after_fork_in_child() -> None:
     global _pid
     _pid = os.getpid()
     _ended.clear()
-    mine = _exiting.get(get_ident()) or _local.stack  # its native id was the parent's
+    here = get_ident()
+    for ident in list(announcing):  # that of a thread which isn't there any more may come back
+        if ident != here:
+            del announcing[ident]
+    mine = _exiting.get(here) or _local.stack  # its native id was the parent's
     for stack in attached():
         if mine is None or stack.native_id != mine.native_id:
             stack.abandon()

@@ -19,14 +19,13 @@ What it does not promise:
 from __future__ import annotations
 
 import functools
-import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
 
-from ._sentinel import Stack, ThreadInfo, attached_here, current
+from ._sentinel import Stack, ThreadInfo, announcing, attached_here, current
 from ._signals import report, thread_exited, thread_exiting, thread_started
 
 _wanted = False  # by install()
@@ -34,15 +33,12 @@ _blocks: dict[object, None] = {}  # of installed(), that are being executed
 _wrapper: Callable[..., None] | None = None  # what we last put in the place of Thread.start
 
 
-_bodies: dict[int, None] = {}  # by ident: the threads that will announce the end of what they are running
-
-
 def _begin(thread: threading.Thread) -> bool:
     """Announce the start of the current thread, unless that was done; return whether its end is to be announced."""
     ident = get_ident()
-    if ident in _bodies:
+    if ident in announcing:
         return False
-    _bodies[ident] = None
+    announcing[ident] = None
     # A thread of which nobody wants to hear is not attached: that would cost it more than all the rest.
     if thread_started.has_receivers_for(thread):
         thread_started.send(thread, info=current().describe())
@@ -65,7 +61,7 @@ def _end(thread: threading.Thread, error: BaseException | None) -> None:
             except BaseException as failure:  # noqa: BLE001 - an asynchronous one
                 report(failure, step, thread)
     finally:
-        _bodies.pop(get_ident(), None)
+        announcing.pop(get_ident(), None)
 
 
 def _send(stack: Stack) -> None:
@@ -195,15 +191,3 @@ def installed() -> Generator[None, None, None]:
     finally:
         del _blocks[token]
         _unpatch()
-
-
-def _after_fork_in_child() -> None:
-    # Idents of threads that are not there any more may come back.
-    here = get_ident()
-    for ident in list(_bodies):
-        if ident != here:
-            del _bodies[ident]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

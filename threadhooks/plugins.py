@@ -8,8 +8,8 @@ Guarantees:
 
 What it does not promise:
 
-- `close` waits for hooks of the plugin that other threads are running just then. Two hooks that close each other's
-  plugin at the same time wait for ever.
+- `close` waits for hooks of the plugin that other threads are running just then, however long they take. It does not
+  wait for one that is itself waiting, in `close`, for the calling thread: that hook goes on after both have returned.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ._sentinel import attached, attached_here, current, unpack
+from ._sentinel import announcing, attached, attached_here, current, unpack
 from ._signals import ThreadSignal, check_hook, describe, report, thread_exited, thread_exiting, thread_started
 
 if TYPE_CHECKING:
@@ -55,21 +55,51 @@ class _Hook:
         self.plugin = plugin
         self.func = func
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        plugin = self.plugin
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         # Say that it runs, then look whether the plugin is closed: close() does the same the other way round.
-        running = plugin._running
-        ticket = object()
-        running[ticket] = get_ident()
-        try:
-            return None if plugin._closed else self.func(*args, **kwargs)
-        finally:
-            del running[ticket]
-            for waiter in list(plugin._waiters):
-                waiter.put(None)
+        with _Running(self.plugin):
+            return None if self.plugin._closed else self.func(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"{describe(self.func)} of plugin {self.plugin.name!r}"
+
+
+class _Running:
+    """That this thread is running hooks of a plugin, for the length of a ``with`` block."""
+
+    __slots__ = ("ident", "plugin")
+
+    def __init__(self, plugin: Plugin) -> None:
+        self.plugin = plugin
+        self.ident = get_ident()
+
+    def __enter__(self) -> None:
+        _running[self] = None
+
+    def __exit__(self, *_: object) -> None:
+        del _running[self]
+        _wake()
+
+
+_running: dict[_Running, None] = {}
+_waiting: dict[SimpleQueue[None], tuple[int, Plugin]] = {}  # the ident of each thread that waits, and for which plugin
+
+
+def _wake() -> None:
+    for waiter in list(_waiting):
+        waiter.put(None)
+
+
+def _goes_on(ident: int, without: int, seen: tuple[int, ...] = ()) -> bool:
+    """Whether a thread that runs a hook will go on though the thread `without` doesn't."""
+    if ident in (without, *seen):
+        return False
+    plugins = [plugin for waiter, plugin in list(_waiting.values()) if waiter == ident]
+    return all(
+        _goes_on(running.ident, without, (*seen, ident))
+        for running in list(_running)
+        if running.plugin in plugins and running.ident != ident
+    )
 
 
 class Plugin:
@@ -88,8 +118,6 @@ class Plugin:
         self._name = name
         self._closed = False
         self._receivers: dict[_Hook, ThreadSignal] = {}
-        self._running: dict[object, int] = {}  # the ident of the thread, for each hook that runs
-        self._waiters: list[SimpleQueue[None]] = []
         if _plugins.setdefault(name, self) is not self:
             raise ValueError(f"there is an open plugin named {name!r} already")
         self._listed = [name]  # who pops it, takes the name back: a later plugin may bear it
@@ -135,6 +163,7 @@ class Plugin:
         signal.connect(hook, weak=False)
         if self._closed:  # meanwhile
             signal.disconnect(hook)
+            self._receivers.pop(hook, None)
             self._check_open()
         return receiver
 
@@ -183,7 +212,10 @@ class Plugin:
         found: dict[threading.Thread, list[Pending]] = {}
         for stack in attached():
             thread = stack.thread
-            for hook in self._hooks(stack.entries):
+            hooks = self._hooks(stack.entries)
+            if stack.ident in announcing:
+                hooks.sort(key=lambda hook, early=stack.early: hook not in early)  # type: ignore[misc]
+            for hook in hooks:
                 state = stack.entries.get(hook)
                 if state is not None and thread is not None:
                     _, args, kwargs = unpack(state)
@@ -206,21 +238,23 @@ class Plugin:
         plugin: then that hook goes on.
         """
         self._closed = True
-        here = attached_here() if run else None
         for hook, signal in list(self._receivers.items()):
             signal.disconnect(hook)
         self._receivers.clear()
-        mine: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = []
-        for stack in attached():
-            for hook in self._hooks(stack.entries):
-                state = stack.take(hook)
-                if state is not None and stack is here:
-                    mine.append((hook.func, *unpack(state)[1:]))
-        for func, args, kwargs in mine:
-            try:
-                func(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001
-                report(error, _Hook(self, func), threading.current_thread())
+        with _Running(self):  # before any clean-up is taken: who closes at the same time, waits for it
+            here = attached_here() if run else None
+            mine: list[tuple[_Hook, Any]] = []
+            for stack in attached():
+                for hook in self._hooks(stack.entries):
+                    state = stack.take(hook)
+                    if state is not None and stack is here:
+                        mine.append((hook, state))
+            for hook, state in mine:
+                _, args, kwargs = unpack(state)
+                try:
+                    hook.func(*args, **kwargs)
+                except BaseException as error:  # noqa: BLE001
+                    report(error, hook, threading.current_thread())
         self._wait()
         with suppress(IndexError):  # it was closed before
             del _plugins[self._listed.pop()]
@@ -228,21 +262,22 @@ class Plugin:
     def _wait(self) -> None:
         here = get_ident()
         waiter: SimpleQueue[None] = SimpleQueue()
-        self._waiters.append(waiter)
+        _waiting[waiter] = here, self
+        _wake()  # those that need not wait for us any more
         try:
-            while any(ident != here for ident in list(self._running.values())):
+            while any(running.plugin is self and _goes_on(running.ident, here) for running in list(_running)):
                 waiter.get()
         finally:
-            self._waiters.remove(waiter)
+            del _waiting[waiter]
 
 
 def _after_fork_in_child() -> None:
     # The threads that were running hooks are not there any more: nobody shall wait for them.
     here = get_ident()
-    for plugin in list(_plugins.values()):
-        for ticket, ident in list(plugin._running.items()):
-            if ident != here:
-                del plugin._running[ticket]
+    for running in list(_running):
+        if running.ident != here:
+            del _running[running]
+    _waiting.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -269,9 +304,11 @@ def load_plugins() -> list[Plugin]:
         try:
             plugin = Plugin(entry_point.name)
             entry_point.load()(plugin)
-        except (Exception, SystemExit) as error:  # noqa: BLE001
+        except BaseException as error:
             if plugin is not None:
                 plugin.close()
+            if not isinstance(error, (Exception, SystemExit)):
+                raise
             if isinstance(error, SystemExit):  # of which threading.excepthook would say nothing
                 error = ImportError(f"{entry_point.value} exits: {error}")
             report(error, entry_point, threading.current_thread())
