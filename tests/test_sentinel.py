@@ -607,7 +607,7 @@ def test_a_report_is_printed_with_the_thread_and_the_hook(program: Callable[...,
     assert "Exception in thread worker-7:" in lines
     assert "ZeroDivisionError: division by zero" in lines
     assert any("raised by __main__.fail, a hook of threadhooks" in line for line in lines)
-    assert err.count("Traceback") == (1 if sys.version_info >= (3, 11) else 2)
+    assert err.count("Traceback") == 1
 
 
 def throw(ident: int, error: type[BaseException]) -> None:

@@ -46,8 +46,6 @@ _steps = st.one_of(
     st.tuples(st.just("ref"), st.sampled_from(["plain", "subclass"]), st.none() | _hooks),
     st.tuples(st.just("ref"), st.sampled_from(["plain", "subclass"]), _hooks),
     st.tuples(st.just("wrong"), st.sampled_from(["ref", "finalize"]), st.sampled_from([None, 0, 5, "text"])),
-    st.tuples(st.just("init"), _which, _hooks),
-    st.tuples(st.just("init elsewhere"), _which, _hooks),
 )
 
 
@@ -194,12 +192,6 @@ class Machine:
             return state and (self.name(state[0]), callable(state[1]), state[2], state[3])
         if what == "set atexit":
             thing.atexit = args[0]
-        if what == "init":
-            thing.__init__(self.hook(args[0]), "again")
-        if what == "init elsewhere":
-            other = threading.Thread(target=lambda: thing.__init__(self.hook(args[0]), "elsewhere"))
-            other.start()
-            other.join()
         return thing.alive, thing.atexit
 
 

@@ -36,6 +36,7 @@ import time
 import warnings
 from collections.abc import Callable
 from threading import get_ident, get_native_id
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 from weakref import getweakrefcount, getweakrefs
 
@@ -55,7 +56,8 @@ _MOST_REGISTERED_MEANWHILE = 10_000
 # Where greenlets have their own locals, these are cleared from another greenlet, whose ident is not the ended one's.
 _GREEN = threading.local.__module__ != "_thread"
 
-_signals = thread_started, thread_exiting, thread_exited
+
+_NOTHING: Any = MappingProxyType({})
 
 
 class _Local(threading.local):
@@ -63,11 +65,12 @@ class _Local(threading.local):
 
 
 _local = _Local()
+_base = threading.local
 _serials = itertools.count()
 _attached: dict[int, Stack] = {}  # by `Stack.key`
 _exiting: dict[int, Stack] = {}  # by ident: whose hooks are being run. Their thread-locals must not be touched
 _ended: dict[int, int] = {}  # by ident, the native id of the last thread of that ident that has exited
-announcing: dict[int, None] = {}  # by ident: the threads that will announce the end of what they are running
+announcing: dict[int, Stack | None] = {}  # by ident: who will announce the end of what it runs; if attached, its stack
 _abandoned: list[object] = []  # what a forked child must neither use nor destroy
 _pid = os.getpid()
 
@@ -100,8 +103,8 @@ class Entry(Protocol):
 # What to call; with its arguments, if there are any. (What can be called is no tuple.)
 _State = Callable[[], Any] | tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None]
 
-# How to run entries of classes that aren't run by calling their state.
-special: dict[type, Callable[[Any, Any], Any]] = {}
+# Classes of entries that are run by calling their state. One of another class has a method for it, `_thread_unwind`.
+plain: set[type] = set()
 
 
 def unpack(state: Any) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
@@ -177,24 +180,30 @@ class _Segment:
             entries.pop(self, None)
 
 
+plain.add(_Segment)
+
+
 class Stack:
     """All that we keep of one thread: its clean-ups, and what its `ThreadInfo` is made of."""
 
     __slots__ = (
+        "__dict__",  # what few threads need is made when it is needed: see below
         "anchor",
         "attached_at",
-        "early",
         "entries",
         "exception",
         "ident",
         "info",
         "key",
         "native_id",
-        "segments",
-        "segments_before_purge",
+        "sent",
         "thread",
-        "values",
     )
+
+    early: dict[Any, None] = _NOTHING  # those of the entries that run at `thread_exiting`, where that comes
+    segments: dict[_Segment, None] = _NOTHING  # those of the entries that are segments, until they have run
+    segments_before_purge = 8
+    values: dict[Any, Any] = _NOTHING  # of per-thread resources
 
     def __init__(self, thread: threading.Thread, ident: int, native_id: int) -> None:
         self.thread: threading.Thread | None = thread
@@ -203,29 +212,27 @@ class Stack:
         self.attached_at = time.time()
         # The greenlets of one thread share its native id. An address would do for both, but addresses come back at
         # once, and a free-threaded dict gets slow when a key does.
-        self.key = next(_serials) if _GREEN else self.native_id
-        self.info: ThreadInfo | None = None
+        self.key = next(_serials) if _GREEN else native_id
         # A dict is a stack from the middle of which anybody may take: the one who pops an entry is the one to run it.
         self.entries: dict[Any, _State] = {}
-        self.early: dict[Any, None] = {}  # those of the entries that run at `thread_exiting`, where that comes
         # What a new weak reference points at. Whoever adds another entry sets it to None, so that references and
         # entries unwind in one order.
         self.anchor: Anchor | None = None
-        self.segments: dict[_Segment, None] = {}  # those of the entries that are segments, until they have run
-        self.segments_before_purge = 8
-        self.values: dict[Any, Any] = {}  # of per-thread resources
+        self.info: ThreadInfo | None = None
         self.exception: BaseException | None = None  # what `run()` raised
+        self.sent = False  # whether `thread_exited` was sent
 
     def open_segment(self) -> Anchor:
         """Return a new anchor, whose references unwind before all that is registered now."""
-        if len(self.segments) >= self.segments_before_purge:
-            for segment in list(self.segments):
+        segments: dict[_Segment, None] = self.__dict__.setdefault("segments", {})
+        if len(segments) >= self.segments_before_purge:
+            for segment in list(segments):
                 if segment.anchor is not None and not getweakrefcount(segment.anchor):
-                    self.segments.pop(segment, None)
+                    segments.pop(segment, None)
                     self.entries.pop(segment, None)
-            self.segments_before_purge = 2 * len(self.segments) + 8
+            self.segments_before_purge = 2 * len(segments) + 8
         segment = _Segment(self)
-        self.segments[segment] = None
+        segments[segment] = None
         self.entries[segment] = segment
         self.anchor = anchor = segment.anchor
         assert anchor is not None
@@ -234,7 +241,7 @@ class Stack:
     def add(self, entry: Entry, state: _State, *, early: bool = False) -> None:
         """Register a clean-up. (`threadref.finalize` says the same inline.)"""
         if early:
-            self.early[entry] = None
+            self.__dict__.setdefault("early", {})[entry] = None
         self.entries[entry] = state
         self.anchor = None
 
@@ -259,23 +266,25 @@ class Stack:
     def unwind(self) -> None:
         """Run the clean-ups, last in, first out, until there are no more."""
         entries = self.entries
-        for segment in list(self.segments):  # one that an asynchronous exception has cost us
-            entries.setdefault(segment, segment)
-        by_class = special
+        if self.segments:
+            for segment in list(self.segments):  # one that an asynchronous exception has cost us
+                entries.setdefault(segment, segment)
+        called = plain
         entry: Any = None
         state: Any = None
         for _ in range(len(entries) + _MOST_REGISTERED_MEANWHILE):
+            if not entries:
+                entry = state = None  # its destructor may register
+                if not entries:
+                    return
             try:
                 entry, state = entries.popitem()
-            except KeyError:
-                if entry is None:
-                    return
-                entry = state = None  # its destructor may register
+            except KeyError:  # somebody took it meanwhile
                 continue
             # What follows is run(), written out for speed.
             try:
-                if by_class and type(entry) in by_class:
-                    by_class[type(entry)](entry, state)
+                if type(entry) not in called:
+                    entry._thread_unwind(state)
                 elif type(state) is not tuple:
                     state()
                 elif state[2] is None:
@@ -304,10 +313,10 @@ class Stack:
             return
         func, args, kwargs = unpack(state)
         try:
-            if type(entry) in special:
-                special[type(entry)](entry, state)
-            else:
+            if type(entry) in plain:
                 func(*args, **kwargs)
+            else:
+                entry._thread_unwind(state)
         except BaseException as error:  # noqa: BLE001
             report(error, func, self.thread)
 
@@ -320,7 +329,8 @@ class Stack:
                     break
         lost = self.hooks()
         self.entries.clear()
-        self.segments.clear()
+        if self.segments:
+            self.segments.clear()
         if lost:
             names = ", ".join({describe(hook): None for hook in lost[:-11:-1]})
             loop = RuntimeError(
@@ -346,40 +356,22 @@ class Stack:
         for segment in list(self.segments):
             segment.die()
 
-    def exit(self) -> None:
-        """Run all that waits for the end of this thread, in this thread."""
-        # The second unwinding finds what a receiver registered.
-        steps = [self.unwind, self._send, self.unwind, self.let_refs_die]
-        ident = get_ident()
+    def exit(self, ident: int) -> None:
+        """Run all that waits for the end of this thread, in this thread. After an exception, call it again."""
         _exiting[ident] = self
-        try:
-            while steps:
-                steps.pop()()
-        except BaseException as error:  # noqa: BLE001 - an asynchronous one: what a hook raises doesn't get here
-            report(error, self.exit, self.thread)
-            steps.append(self.unwind)  # which it may have cut short
-            while steps:
-                steps.pop()()
+        if self.segments:
+            self.let_refs_die()
+        self.unwind()
+        if not self.sent:
+            self.sent = True
+            if thread_exited.general or thread_exited.buckets:
+                thread_exited.send(self.thread, info=self.describe(), exception=self.exception)
+            self.exception = None  # here, since what it keeps alive may register as it is destroyed
+        if self.entries or self.segments:  # what a receiver registered
+            self.unwind()
 
-    def _send(self) -> None:
-        if thread_exited.has_receivers_for(self.thread):
-            thread_exited.send(self.thread, info=self.describe(), exception=self.exception)
-        self.exception = None  # here, since what it keeps alive may register as it is destroyed
-
-    def forget(self) -> None:
-        """The thread has ended: whoever still holds on to this, holds nothing else by it."""
-        _attached.pop(self.key, None)
-        self.let_refs_die()
-        for kept in (self.entries, self.early, self.segments):
-            kept.clear()
-        for signal in _signals:
-            if signal.buckets:
-                signal.forget(self.thread)
-        self.thread = self.info = self.exception = None
-
-    def end(self, active: dict[int, threading.Thread], before: threading.Thread | None) -> None:
+    def end(self, ident: int, active: dict[int, threading.Thread], before: threading.Thread | None) -> None:
         """The last of this thread's exit. To repeat it does no harm."""
-        ident = get_ident()
         _exiting.pop(ident, None)
         if before is None:
             active.pop(ident, None)
@@ -389,10 +381,25 @@ class Stack:
             _ended[self.ident] = self.native_id
         self.forget()
 
+    def forget(self) -> None:
+        """The thread has ended: whoever still holds on to this, holds nothing else by it."""
+        _attached.pop(self.key, None)
+        if self.segments:
+            self.let_refs_die()
+            self.segments.clear()
+        if self.early:
+            self.early.clear()
+        self.entries.clear()
+        if thread_exited.buckets or thread_exiting.buckets or thread_started.buckets:
+            for signal in (thread_started, thread_exiting, thread_exited):
+                signal.forget(self.thread)
+        self.thread = self.info = self.exception = None
+
     def abandon(self, *, all: bool = True) -> None:  # noqa: A002
         """In a forked child: never run what is the parent's, nor destroy it, since a destructor may say goodbye."""
-        _abandoned.append(self.values)
-        self.values = {}
+        if self.values:
+            _abandoned.append(self.values)
+            self.values = {}
         for entry in list(self.entries):
             if all or not entry._runs_in_fork:
                 _abandoned.append((entry, self.take(entry)))
@@ -427,8 +434,8 @@ class _Sentinel:
                 _arm(stack, _local.__dict__)
                 return
             before = None  # it was made for us, and up to 3.12 it would stay
-        if not (stack.entries or thread_exited.has_receivers_for(thread)):
-            stack.end(active, before)
+        if not (stack.entries or thread_exited.general or thread_exited.buckets):
+            stack.end(ident, active, before)
             return
         if get_native_id() != stack.native_id or (ident != stack.ident and not _GREEN):
             error = RuntimeError(
@@ -443,12 +450,15 @@ class _Sentinel:
         active[ident] = thread
         try:
             try:
-                stack.exit()
+                stack.exit(ident)
+            except BaseException as failure:  # noqa: BLE001 - an asynchronous one: what a hook raises doesn't get here
+                report(failure, stack.exit, thread)
+                stack.exit(ident)
             finally:
-                stack.end(active, before)
-        except BaseException as failure:  # noqa: BLE001 - an asynchronous one, which may have cut that short
-            stack.end(active, before)
-            report(failure, _Sentinel, thread)
+                stack.end(ident, active, before)
+        except BaseException as failure:  # noqa: BLE001 - likewise; it may have cut that short
+            stack.end(ident, active, before)
+            report(failure, stack.end, thread)
 
 
 def current() -> Stack:
@@ -472,7 +482,7 @@ def _attach() -> Stack:
     if _ended.get(ident) == native_id:  # another thread-local, finalised after ours, has a destructor that calls us
         which = "the main" if ident == threading.main_thread().ident else "this"
         raise RuntimeError(f"the exit of {which} thread has been announced: nothing can be registered for it any more")
-    if threading.local is not _Local.__base__:
+    if threading.local is not _base:
         raise RuntimeError(
             "threading was patched (by gevent?) after threadhooks was imported: import threadhooks later"
         )
@@ -485,6 +495,8 @@ def _attach() -> Stack:
     else:
         stack = _arm(stack, local)
     _attached[stack.key] = stack
+    if ident in announcing:
+        announcing[ident] = stack
     local["stack"] = stack  # last: who finds it, may rely on the rest
     return stack
 
@@ -496,8 +508,7 @@ def _arm(stack: Stack, local: dict[str, Any]) -> Stack:
     winner: _Sentinel = local.setdefault("sentinel", sentinel)
     if winner is not sentinel:
         sentinel.stack = None  # nobody needs it: its end is nobody's
-    assert winner.stack is not None
-    return winner.stack
+    return winner.stack  # type: ignore[return-value]  # what is there, has one
 
 
 def attach() -> ThreadInfo:
@@ -532,7 +543,11 @@ def _at_exit() -> None:
     ident = get_ident()
     for stack in attached():
         if stack.thread is main and stack.ident == ident:
-            stack.exit()
+            try:
+                stack.exit(ident)
+            except BaseException as error:  # noqa: BLE001 - an interrupt between two hooks
+                report(error, stack.exit, main)
+                stack.exit(ident)
             _exiting.pop(ident, None)
             stack.forget()
     _ended[ident] = get_native_id()

@@ -65,10 +65,15 @@ def check_hook(hook: object) -> None:
 
 def report(error: BaseException, hook: object, thread: threading.Thread | None) -> None:
     """Hand what `hook` raised to `threading.excepthook`, saying which hook it was; never raises."""
+    note = ""
     with suppress(BaseException):  # a repr that fails must not cost us the report
-        _annotate(error, f"raised by {describe(hook)}, a hook of threadhooks")
+        note = f"raised by {describe(hook)}, a hook of threadhooks"
+        _annotate(error, note)
     try:
         threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
+        if sys.version_info < (3, 11) and note and threading.excepthook is threading.__excepthook__:
+            if not isinstance(error, SystemExit):
+                sys.stderr.write(f"{note}\n")  # there it prints no notes
     except BaseException as failure:  # noqa: BLE001 - the reporter must not stop the next hook
         try:
             failure.__suppress_context__ = True
@@ -89,11 +94,8 @@ def _annotate(error: BaseException, note: str) -> None:
         return
     if sys.version_info >= (3, 11):
         error.add_note(note)
-    else:  # 3.10 prints no notes, but it prints contexts
+    else:
         error.__notes__ = [*notes, note]  # type: ignore[attr-defined]
-        while (inner := error.__cause__ or error.__context__) is not None:
-            error = inner
-        error.__context__ = RuntimeError(note)
 
 
 class _Connection(NamedTuple):
@@ -134,8 +136,8 @@ class ThreadSignal(blinker.Signal):
         # blinker's own state is left unmade: none of it would be kept.
         self.__doc__ = doc
         self.name = name
-        self._any: dict[object, _Connection] = {}
-        self.buckets: dict[object, _Bucket] = {}  # by sender
+        self.general: dict[object, _Connection] = {}  # to any sender
+        self.buckets: dict[object, _Bucket] = {}  # to one sender, by sender
         self._order = itertools.count()
         self._mutes: dict[object, None] = {}
 
@@ -153,7 +155,7 @@ class ThreadSignal(blinker.Signal):
         return bool(self._mutes)
 
     def _all_buckets(self) -> list[dict[object, _Connection]]:
-        return [self._any, *list(self.buckets.values())]
+        return [self.general, *list(self.buckets.values())]
 
     def connect(self, receiver: F, sender: Any = blinker.ANY, weak: bool = True) -> F:
         """Call `receiver` whenever the signal speaks of `sender`: a thread, or `blinker.ANY` for every one.
@@ -166,7 +168,7 @@ class ThreadSignal(blinker.Signal):
         """
         check_hook(receiver)
         key = _key(receiver)
-        bucket = self._any if sender is blinker.ANY else self._bucket(sender)
+        bucket = self.general if sender is blinker.ANY else self._bucket(sender)
         old = bucket.get(key)
         order = next(self._order) if old is None else old.order
         bucket[key] = _Connection(order, key, self._weak(receiver, bucket, key) if weak else lambda: receiver)
@@ -218,12 +220,12 @@ class ThreadSignal(blinker.Signal):
 
     def has_receivers_for(self, sender: Any) -> bool:
         """Whether a receiver is connected to `sender` or to any sender; it may have died since."""
-        return bool(self._any or (self.buckets and self.buckets.get(_key(sender))))
+        return bool(self.general or (self.buckets and self.buckets.get(_key(sender))))
 
     def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:
         """Yield the receivers that a send would call now, in order."""
         # list(values()) makes no object that could start a collection, so no finaliser changes the dict half-way.
-        connections = list(self._any.values())
+        connections = list(self.general.values())
         bucket = self.buckets.get(_key(sender)) if self.buckets else None
         if bucket:
             connections += list(bucket.values())

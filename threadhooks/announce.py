@@ -22,10 +22,11 @@ import functools
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from threading import get_ident
+from threading import current_thread, get_ident
+from types import MethodType
 from typing import Any
 
-from ._sentinel import Stack, ThreadInfo, announcing, attached_here, current
+from ._sentinel import Stack, ThreadInfo, announcing, current
 from ._signals import report, thread_exited, thread_exiting, thread_started
 
 _wanted = False  # by install()
@@ -33,26 +34,16 @@ _blocks: dict[object, None] = {}  # of installed(), that are being executed
 _wrapper: Callable[..., None] | None = None  # what we last put in the place of Thread.start
 
 
-def _begin(thread: threading.Thread) -> bool:
-    """Announce the start of the current thread, unless that was done; return whether its end is to be announced."""
-    ident = get_ident()
-    if ident in announcing:
-        return False
-    announcing[ident] = None
-    # A thread of which nobody wants to hear is not attached: that would cost it more than all the rest.
+def _begin(thread: threading.Thread) -> None:
+    """Announce the start of the current thread, if anybody wants to hear of it."""
     if thread_started.has_receivers_for(thread):
         thread_started.send(thread, info=current().describe())
-    return True
 
 
 def _end(thread: threading.Thread, error: BaseException | None) -> None:
     """Announce that the body of the thread has ended: the early clean-ups, then `thread_exiting`."""
     try:
-        stack = attached_here()
-        if stack is None:
-            if not (thread_exiting.has_receivers_for(thread) or thread_exited.has_receivers_for(thread)):
-                return
-            stack = current()
+        stack = current()
         stack.exception = error
         # As at the late moment: the second unwinding finds what a receiver registered.
         for step in (Stack.unwind_early, _send, Stack.unwind_early):
@@ -76,39 +67,46 @@ def announced() -> Generator[ThreadInfo, None, None]:
     Sends `thread_started`, and at the end, whether the block raised or not, runs the early clean-ups and sends
     `thread_exiting`. Yields the thread's `ThreadInfo`. Within another such block, or under `install`, it does nothing.
     """
-    info = current().describe()
-    thread = info.thread
-    if not _begin(thread):
+    stack = current()
+    info = stack.describe()
+    ident = get_ident()
+    if ident in announcing:
         yield info
         return
+    announcing[ident] = stack
+    _begin(info.thread)
     try:
         yield info
     except BaseException as error:
-        _end(thread, error)
+        _end(info.thread, error)
         raise
     else:
-        _end(thread, None)
+        _end(info.thread, None)
 
 
 def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
     # This is a thread's attribute "run" from start() until now. Others who wrap it may pass the thread.
-    thread = threading.current_thread()
+    thread = current_thread()
     run: Any = thread.run
-    if _is_ours(run):
+    if run is _run or _is_ours(run):
         _take_back(thread, previous)
         run = thread.run
     else:  # somebody's wrapper, which has called us
         run = previous or functools.partial(type(thread).run, thread)
-    announces = _begin(thread)
+    # A thread of which nobody wants to hear is not attached by us: that would cost it more than all the rest.
+    ident = get_ident()
+    announcing[ident] = None
+    if thread_started.general or thread_started.buckets:
+        _begin(thread)
     try:
         run()
     except BaseException as error:
-        if announces:
-            _end(thread, error)
+        _end(thread, error)
         raise
+    if announcing[ident] or thread_exiting.general or thread_exited.general or thread_exiting.buckets or thread_exited.buckets:
+        _end(thread, None)
     else:
-        if announces:
-            _end(thread, None)
+        del announcing[ident]
 
 
 def _is_ours(run: Any) -> bool:
@@ -125,16 +123,21 @@ def _take_back(thread: threading.Thread, previous: Callable[[], None] | None) ->
 
 def _wrap(start: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(start)
-    def announcing_start(self: threading.Thread, *args: Any, **kwargs: Any) -> None:
+    def announcing_start(self: threading.Thread) -> None:
+        if not (_wanted or _blocks):
+            return start(self)
         run: Any = self.run
-        if not (_wanted or _blocks) or _is_ours(run):
-            return start(self, *args, **kwargs)
-        overridden = getattr(run, "__func__", None) is not type(self).run and "run" in self.__dict__
-        previous = run if overridden else None
-        ours = functools.partial(_run, previous=run) if overridden else _run
+        ours: Callable[[], None] = _run
+        previous: Callable[[], None] | None = None
+        if type(run) is not MethodType or run.__func__ is not type(self).run:  # it is an attribute of the instance
+            if _is_ours(run):
+                return start(self)
+            if "run" in self.__dict__:
+                previous = run
+                ours = functools.partial(_run, previous=run)
         object.__setattr__(self, "run", ours)
         try:
-            start(self, *args, **kwargs)
+            start(self)
         except Exception:  # it can't be started. (An interrupt may come when it was.)
             if self.run is ours:
                 _take_back(self, previous)

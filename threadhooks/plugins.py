@@ -23,7 +23,7 @@ from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ._sentinel import announcing, attached, attached_here, current, unpack
+from ._sentinel import announcing, attached, attached_here, current, plain, unpack
 from ._signals import ThreadSignal, check_hook, describe, report, thread_exited, thread_exiting, thread_started
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ class _Hook:
 
     def __repr__(self) -> str:
         return f"{describe(self.func)} of plugin {self.plugin.name!r}"
+
+
+plain.add(_Hook)
 
 
 class _Running:

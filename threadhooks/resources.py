@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager
 from threading import get_ident, get_native_id
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from ._sentinel import Stack, attached_here, current
+from ._sentinel import Stack, attached_here, current, plain
 from ._signals import check_hook, describe, report
 
 P = ParamSpec("P")
@@ -74,6 +74,9 @@ class _Value:
 
     def __repr__(self) -> str:
         return f"the closing of {describe(self.resource)}"
+
+
+plain.add(_Value)
 
 
 class PerThread(Generic[P, T_co]):
@@ -132,7 +135,7 @@ class PerThread(Generic[P, T_co]):
             raise TypeError(f"{describe(self)} must yield, or return a context manager, not {manager!r}")
         opened.value = manager.__enter__()
         stack.add(opened, opened, early=self._early)
-        stack.values[key] = opened
+        stack.__dict__.setdefault("values", {})[key] = opened
         return opened.value
 
     def _close(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

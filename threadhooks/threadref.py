@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._sentinel import _exiting, _local, attached, current, special, unpack
+from ._sentinel import _exiting, _local, attached, current, plain, unpack
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -91,11 +91,6 @@ class finalize(_Finalize):  # noqa: N801
             stack.entries[self] = function
         stack.anchor = None
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if cls.__call__ is not finalize.__call__:
-            special[cls] = _unwind_by_call
-
     def __call__(self, _: Any = None) -> Any:
         """Call the function now, in the calling thread, and return what it returns; `None` if this is dead."""
         try:
@@ -113,20 +108,18 @@ class finalize(_Finalize):  # noqa: N801
         """Kill this without calling the function: ``(thread, function, args, kwargs)``, or `None` if it is dead."""
         try:
             stack = self._thread_stack
-        except AttributeError:
+            thread, state = stack.thread, stack.entries.pop(self, None)
+        except AttributeError:  # never initialised, or a copy
             return None
-        thread = stack.thread
-        state = stack.entries.pop(self, None)
         return None if state is None else (thread, *unpack(state))  # type: ignore[return-value]  # it is alive
 
     def peek(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """What `detach` would return, without detaching."""
         try:
             stack = self._thread_stack
+            thread, state = stack.thread, stack.entries.get(self)
         except AttributeError:
             return None
-        thread = stack.thread
-        state = stack.entries.get(self)
         return None if state is None else (thread, *unpack(state))  # type: ignore[return-value]  # it is alive
 
     @property
@@ -140,7 +133,12 @@ class finalize(_Finalize):  # noqa: N801
     @property
     def atexit(self) -> bool:
         """Whether a daemon's finalizer, or the main thread's, is called when the interpreter ends; false once dead."""
-        return self.alive and getattr(self, "_thread_atexit", True)
+        if not self.alive:
+            return False
+        try:
+            return _get_atexit(self)
+        except AttributeError:
+            return True
 
     @atexit.setter
     def atexit(self, value: bool) -> None:
@@ -160,15 +158,18 @@ class finalize(_Finalize):  # noqa: N801
             state = (state[0], slots) if slots else state[0]
         return make, args, state, *rest
 
+    def _thread_unwind(self, state: Any) -> None:
+        # A subclass may override __call__: it is called, as by threadref, and must find itself alive.
+        entries = self._thread_stack.entries
+        entries[self] = state
+        try:
+            self(None)
+        finally:
+            entries.pop(self, None)
 
-def _unwind_by_call(finalizer: finalize, state: Any) -> None:
-    # A subclass that overrides __call__ is called, as by threadref; what it calls in turn must find this alive.
-    entries = finalizer._thread_stack.entries
-    entries[finalizer] = state
-    try:
-        finalizer(None)
-    finally:
-        entries.pop(finalizer, None)
+
+plain.add(finalize)
+_get_atexit: Callable[[finalize], bool] = finalize._thread_atexit.__get__  # not what a subclass's __getattr__ makes up
 
 
 def _finalize_at_exit() -> None:
