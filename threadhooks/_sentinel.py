@@ -37,7 +37,7 @@ import warnings
 from collections.abc import Callable
 from threading import get_ident, get_native_id
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from weakref import getweakrefcount, getweakrefs
 
 from ._signals import describe, report, thread_exited, thread_exiting, thread_started
@@ -94,14 +94,16 @@ class ThreadInfo(NamedTuple):
     """When it was attached, in seconds since the epoch, as from `time.time()`."""
 
 
-class Entry(Protocol):
-    """What stands in a stack: one clean-up, whose state is beside it (see `Stack.entries`)."""
+if TYPE_CHECKING:
 
-    _runs_in_fork: bool  # whether a forked child runs it, too
+    class Entry(Protocol):
+        """What stands in a stack: one clean-up, whose state is beside it (see `Stack.entries`)."""
 
+        _runs_in_fork: bool  # whether a forked child runs it, too
 
-# What to call; with its arguments, if there are any. (What can be called is no tuple.)
-_State = Callable[[], Any] | tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None]
+    # What to call; with its arguments, if there are any. (What can be called is no tuple.)
+    State = Callable[[], Any] | tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None]
+
 
 # Classes of entries that are run by calling their state. One of another class has a method for it, `_thread_unwind`.
 plain: set[type] = set()
@@ -214,7 +216,7 @@ class Stack:
         # once, and a free-threaded dict gets slow when a key does.
         self.key = next(_serials) if _GREEN else native_id
         # A dict is a stack from the middle of which anybody may take: the one who pops an entry is the one to run it.
-        self.entries: dict[Any, _State] = {}
+        self.entries: dict[Any, State] = {}
         # What a new weak reference points at. Whoever adds another entry sets it to None, so that references and
         # entries unwind in one order.
         self.anchor: Anchor | None = None
@@ -238,14 +240,14 @@ class Stack:
         assert anchor is not None
         return anchor
 
-    def add(self, entry: Entry, state: _State, *, early: bool = False) -> None:
+    def add(self, entry: Entry, state: State, *, early: bool = False) -> None:
         """Register a clean-up. (`threadref.finalize` says the same inline.)"""
         if early:
             self.__dict__.setdefault("early", {})[entry] = None
         self.entries[entry] = state
         self.anchor = None
 
-    def take(self, entry: Any) -> _State | None:
+    def take(self, entry: Any) -> State | None:
         """Take a clean-up off the stack; `None` if somebody was faster. Who takes it, may run it."""
         if self.early:
             self.early.pop(entry, None)
@@ -490,10 +492,9 @@ def _attach() -> Stack:
     stack = Stack(thread, ident, native_id)
     local: dict[str, Any] = _local.__dict__
     # A finaliser may have attached the thread while we made the stack: who comes first, wins.
-    if isinstance(thread, threading._MainThread):  # not the thread that is a forked child's main thread
-        stack = local.setdefault("main", stack)
-    else:
-        stack = _arm(stack, local)
+    # A forked child's main thread may be a thread like others.
+    is_main = isinstance(thread, threading._MainThread)  # type: ignore[attr-defined]
+    stack = local.setdefault("main", stack) if is_main else _arm(stack, local)
     _attached[stack.key] = stack
     if ident in announcing:
         announcing[ident] = stack
@@ -502,7 +503,7 @@ def _attach() -> Stack:
 
 
 def _arm(stack: Stack, local: dict[str, Any]) -> Stack:
-    """Put a sentinel for `stack` among the locals of the current thread, and return the stack of the one that is there."""
+    """Put a sentinel for `stack` among the current thread's locals; return the stack of the one that is there then."""
     sentinel = _Sentinel()
     sentinel.stack = stack
     winner: _Sentinel = local.setdefault("sentinel", sentinel)

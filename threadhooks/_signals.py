@@ -33,7 +33,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from operator import itemgetter
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import blinker
 
@@ -98,13 +98,12 @@ def _annotate(error: BaseException, note: str) -> None:
         error.__notes__ = [*notes, note]  # type: ignore[attr-defined]
 
 
-class _Connection(NamedTuple):
-    order: int  # how many connections the signal had made before
-    key: object  # what identifies the receiver
-    resolve: Callable[[], Callable[..., Any] | None]  # the receiver; None once a weakly held one is dead
+# The number of connections that the signal had made before; what identifies the receiver; and what returns it, or None
+# once it is dead, if it is held weakly.
+_Connection: TypeAlias = "tuple[int, object, Callable[[], Callable[..., Any] | None]]"
 
 
-class _Bucket(dict[object, _Connection]):
+class _Bucket(dict[object, "_Connection"]):
     """The connections to one sender, by receiver."""
 
     __slots__ = ("sender",)
@@ -147,7 +146,7 @@ class ThreadSignal(blinker.Signal):
     @property
     def receivers(self) -> dict[Any, Any]:  # type: ignore[override]
         """What is connected, by an opaque key: empty exactly if no receiver is connected at all."""
-        return {c.key: c.resolve for bucket in self._all_buckets() for c in list(bucket.values())}
+        return {key: resolve for bucket in self._all_buckets() for _, key, resolve in list(bucket.values())}
 
     @property
     def is_muted(self) -> bool:  # type: ignore[override]
@@ -170,8 +169,8 @@ class ThreadSignal(blinker.Signal):
         key = _key(receiver)
         bucket = self.general if sender is blinker.ANY else self._bucket(sender)
         old = bucket.get(key)
-        order = next(self._order) if old is None else old.order
-        bucket[key] = _Connection(order, key, self._weak(receiver, bucket, key) if weak else lambda: receiver)
+        order = next(self._order) if old is None else old[0]
+        bucket[key] = order, key, self._weak(receiver, bucket, key) if weak else lambda: receiver
         meta = self.__dict__.get("receiver_connected")
         if meta is not None and meta.receivers:
             try:
@@ -230,7 +229,7 @@ class ThreadSignal(blinker.Signal):
         if bucket:
             connections += list(bucket.values())
             connections.sort(key=itemgetter(0))
-            connections = list({c.key: c for c in connections}.values())  # each receiver once, at its first place
+            connections = list({c[1]: c for c in connections}.values())  # each receiver once, at its first place
         for _, _, resolve in connections:
             receiver = resolve()
             if receiver is not None:

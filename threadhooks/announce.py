@@ -103,7 +103,13 @@ def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
     except BaseException as error:
         _end(thread, error)
         raise
-    if announcing[ident] or thread_exiting.general or thread_exited.general or thread_exiting.buckets or thread_exited.buckets:
+    if (
+        announcing[ident]
+        or thread_exiting.general
+        or thread_exited.general
+        or thread_exiting.buckets
+        or thread_exited.buckets
+    ):
         _end(thread, None)
     else:
         del announcing[ident]

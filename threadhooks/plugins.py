@@ -18,7 +18,6 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -85,12 +84,14 @@ class _Running:
 
 
 _running: dict[_Running, None] = {}
-_waiting: dict[SimpleQueue[None], tuple[int, Plugin]] = {}  # the ident of each thread that waits, and for which plugin
+# By the lock that a thread waits for, which is free when there is news: its ident, and the plugin that it closes.
+_waiting: dict[threading.Lock, tuple[int, Plugin]] = {}
 
 
 def _wake() -> None:
-    for waiter in list(_waiting):
-        waiter.put(None)
+    for news in list(_waiting):
+        with suppress(RuntimeError):  # it is free already
+            news.release()
 
 
 def _goes_on(ident: int, without: int, seen: tuple[int, ...] = ()) -> bool:
@@ -264,14 +265,14 @@ class Plugin:
 
     def _wait(self) -> None:
         here = get_ident()
-        waiter: SimpleQueue[None] = SimpleQueue()
-        _waiting[waiter] = here, self
+        news = threading.Lock()
+        _waiting[news] = here, self
         _wake()  # those that need not wait for us any more
         try:
             while any(running.plugin is self and _goes_on(running.ident, here) for running in list(_running)):
-                waiter.get()
+                news.acquire()
         finally:
-            del _waiting[waiter]
+            del _waiting[news]
 
 
 def _after_fork_in_child() -> None:

@@ -85,7 +85,7 @@ class finalize(_Finalize):  # noqa: N801
             self._thread_stack = stack
         except AttributeError:  # a subclass forbids it, but not to us
             object.__setattr__(self, "_thread_stack", stack)
-        if args or kwargs or function is None or type(function) is tuple:
+        if args or kwargs or function is None or type(function) is tuple:  # type: ignore[comparison-overlap]
             stack.entries[self] = function, args, kwargs or None
         else:  # the commonest case: it needs no tuple
             stack.entries[self] = function
@@ -100,7 +100,7 @@ class finalize(_Finalize):  # noqa: N801
         if state is None:
             return None
         if type(state) is not tuple:
-            return state()
+            return state()  # type: ignore[operator]
         function, args, kwargs = state
         return function(*args, **kwargs) if kwargs else function(*args)
 
@@ -169,7 +169,7 @@ class finalize(_Finalize):  # noqa: N801
 
 
 plain.add(finalize)
-_get_atexit: Callable[[finalize], bool] = finalize._thread_atexit.__get__  # not what a subclass's __getattr__ makes up
+_get_atexit: Callable[[finalize], bool] = vars(finalize)["_thread_atexit"].__get__  # not a subclass's __getattr__
 
 
 def _finalize_at_exit() -> None:
