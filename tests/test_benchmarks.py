@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+HERE = Path(__file__).parent  # and not above, where the package is that may not be the one that is installed
 SMALL = ("--rounds", "1", "--batch", "4", "--attached", "2")
 
 
 def benchmarks(*options: str) -> str:
-    command = [sys.executable, "-W", "error", "-m", "tests.benchmarks", *SMALL, *options]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    command = [sys.executable, "-W", "error", "-m", "benchmarks", *SMALL, *options]
+    run = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=100)
     assert (run.returncode, run.stderr) == (0, "")
     return run.stdout
 
@@ -57,8 +57,8 @@ def test_table() -> None:
 
 
 def test_unknown_name() -> None:
-    """A name that no row has is refused, with the names that there are."""
+    """README's command refuses a name that no row has, with the names that there are."""
     command = [sys.executable, "-m", "tests.benchmarks", "--only", "nonsense"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    run = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=100)
     assert run.returncode == 2
     assert "register-finalize" in run.stderr

@@ -21,7 +21,7 @@ from threadhooks import threadref
 
 from .measuring import Sample, Sides, Sizes, in_thread, nothing, row
 
-ROOT = Path(__file__).parents[2]
+ABOVE = Path(__file__).parents[__name__.count(".")]  # where the name of this module leads to it
 
 
 class Stamp:
@@ -185,7 +185,7 @@ class Crowd:
     def __init__(self, kind: str, number: int, threads: int) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", __name__, kind, str(number), str(threads)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd=ABOVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def __enter__(self) -> int:

@@ -13,7 +13,7 @@ from time import perf_counter_ns
 
 from .measuring import Sample, Sides, Sizes, row
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parents[1]  # not above, where the package is that may not be the one that is installed
 
 OURS = "import threadhooks"
 PEERS = "import blinker, threading, weakref"
@@ -34,7 +34,7 @@ def importing(statement: str, environment: dict[str, str]) -> Sample:
 
     def sample() -> float:
         command = [sys.executable, "-c", TIMED.format(statement)]
-        run = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
+        run = subprocess.run(command, cwd=HERE, env=environment, check=True, stdout=subprocess.PIPE)
         return int(run.stdout) / 1e6
 
     return sample
@@ -45,7 +45,7 @@ def running(statement: str, environment: dict[str, str]) -> Sample:
 
     def sample() -> float:
         start = perf_counter_ns()
-        subprocess.run([sys.executable, "-c", statement], cwd=ROOT, env=environment, check=True)
+        subprocess.run([sys.executable, "-c", statement], cwd=HERE, env=environment, check=True)
         return (perf_counter_ns() - start) / 1e6
 
     return sample
