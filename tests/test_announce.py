@@ -449,7 +449,8 @@ def test_blocks_of_many_threads(events: Events) -> None:
 
     def is_announced() -> bool:
         with installed():
-            return lives(events).get(in_thread(int)) == SIGNALS
+            thread = in_thread(int)
+            return lives(events).get(thread) == SIGNALS
 
     others = [threading.Thread(target=enter_and_leave) for _ in range(2)]
     interval = sys.getswitchinterval()

@@ -37,7 +37,7 @@ import warnings
 from collections.abc import Callable
 from threading import get_ident, get_native_id
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from weakref import getweakrefcount, getweakrefs
 
 from ._signals import describe, report, thread_exited, thread_exiting, thread_started
@@ -161,12 +161,10 @@ class _Segment:
         stack = self.stack
         entries = stack.entries
         entries[self] = self  # below what will be registered
-        if stack.anchor is self.anchor:
-            stack.anchor = None
+        stack.anchor = False  # until something is registered
         self.die()
         refs = self.refs
-        waiting = len(entries)
-        while refs and len(entries) == waiting:
+        while refs and stack.anchor is False:
             ref = refs.pop()
             callback = ref._thread_callback
             try:
@@ -219,7 +217,7 @@ class Stack:
         self.entries: dict[Any, State] = {}
         # What a new weak reference points at. Whoever adds another entry sets it to None, so that references and
         # entries unwind in one order.
-        self.anchor: Anchor | None = None
+        self.anchor: Anchor | Literal[False] | None = None
         self.info: ThreadInfo | None = None
         self.exception: BaseException | None = None  # what `run()` raised
         self.sent = False  # whether `thread_exited` was sent
@@ -236,8 +234,9 @@ class Stack:
         segment = _Segment(self)
         segments[segment] = None
         self.entries[segment] = segment
-        self.anchor = anchor = segment.anchor
+        anchor = segment.anchor
         assert anchor is not None
+        self.anchor = anchor
         return anchor
 
     def add(self, entry: Entry, state: State, *, early: bool = False) -> None:

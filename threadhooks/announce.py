@@ -19,11 +19,12 @@ What it does not promise:
 from __future__ import annotations
 
 import functools
+import inspect
+import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import current_thread, get_ident
-from types import MethodType
 from typing import Any
 
 from ._sentinel import Stack, ThreadInfo, announcing, current
@@ -31,7 +32,8 @@ from ._signals import report, thread_exited, thread_exiting, thread_started
 
 _wanted = False  # by install()
 _blocks: dict[object, None] = {}  # of installed(), that are being executed
-_wrapper: Callable[..., None] | None = None  # what we last put in the place of Thread.start
+_wrappers: dict[type, Any] = {}  # what we last put in the place of `start`, by class
+_lock = threading.RLock()  # to put it there, and to take it away; a finaliser may come in between
 
 
 def _begin(thread: threading.Thread) -> None:
@@ -92,9 +94,11 @@ def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
         _take_back(thread, previous)
         run = thread.run
     else:  # somebody's wrapper, which has called us
-        run = previous or functools.partial(type(thread).run, thread)
-    # A thread of which nobody wants to hear is not attached by us: that would cost it more than all the rest.
+        run = previous or _run_of_class(thread)
     ident = get_ident()
+    if ident in announcing:  # somebody has wrapped us twice
+        return run()  # type: ignore[no-any-return]
+    # A thread of which nobody wants to hear is not attached by us: that would cost it more than all the rest.
     announcing[ident] = None
     if thread_started.general or thread_started.buckets:
         _begin(thread)
@@ -103,16 +107,12 @@ def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
     except BaseException as error:
         _end(thread, error)
         raise
-    if (
-        announcing[ident]
-        or thread_exiting.general
-        or thread_exited.general
-        or thread_exiting.buckets
-        or thread_exited.buckets
-    ):
+    heard = thread_exiting.general or thread_exited.general or thread_exiting.buckets or thread_exited.buckets
+    if announcing[ident] or heard:
         _end(thread, None)
     else:
         del announcing[ident]
+    return None
 
 
 def _is_ours(run: Any) -> bool:
@@ -120,30 +120,38 @@ def _is_ours(run: Any) -> bool:
 
 
 def _take_back(thread: threading.Thread, previous: Callable[[], None] | None) -> None:
-    # Not by __dict__, which would be made for this alone.
+    # Not by __dict__, which would be made for this alone; and not by a method of the class, which may forbid it.
     if previous is None:
         object.__delattr__(thread, "run")
     else:
         object.__setattr__(thread, "run", previous)
 
 
-def _wrap(start: Callable[..., None]) -> Callable[..., None]:
+def _run_of_class(thread: threading.Thread) -> Any:
+    run: Any = inspect.getattr_static(type(thread), "run")
+    return run.__get__(thread, type(thread)) if hasattr(run, "__get__") else run
+
+
+def _wrap(start: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(start)
-    def announcing_start(self: threading.Thread) -> None:
+    def announcing_start(self: threading.Thread, *args: Any, **kwargs: Any) -> Any:
         if not (_wanted or _blocks):
-            return start(self)
+            return start(self, *args, **kwargs)
         run: Any = self.run
         ours: Callable[[], None] = _run
         previous: Callable[[], None] | None = None
-        if type(run) is not MethodType or run.__func__ is not type(self).run:  # it is an attribute of the instance
+        if run is self.run:  # a method would be bound anew: it may be an attribute of the instance
             if _is_ours(run):
-                return start(self)
+                return start(self, *args, **kwargs)
             if "run" in self.__dict__:
                 previous = run
                 ours = functools.partial(_run, previous=run)
-        object.__setattr__(self, "run", ours)
         try:
-            start(self)
+            object.__setattr__(self, "run", ours)
+        except AttributeError:  # it is a property of the class: this thread can't be made to announce itself
+            return start(self, *args, **kwargs)
+        try:
+            return start(self, *args, **kwargs)
         except Exception:  # it can't be started. (An interrupt may come when it was.)
             if self.run is ours:
                 _take_back(self, previous)
@@ -153,26 +161,35 @@ def _wrap(start: Callable[..., None]) -> Callable[..., None]:
 
 
 def _patch() -> None:
-    global _wrapper
-    start: Any = threading.Thread.start
+    """Put our wrapper where it is wanted, and take it away where it isn't."""
+    with _lock:
+        wanted = None
+        while wanted != bool(_wanted or _blocks):  # a finaliser may have come in between
+            wanted = bool(_wanted or _blocks)
+            for cls in (threading.Thread, threading.Timer):  # a tool may have put a `start` on Timer
+                if "start" in vars(cls):
+                    _patch_class(cls, wanted)
+
+
+def _patch_class(cls: Any, wanted: bool) -> None:
+    start = cls.start
+    ours = _wrappers.get(cls)
+    if not wanted:
+        if start is ours and ours is not None:
+            cls.start = ours.__wrapped__
+        return
     while start is not None:
-        if start is _wrapper:
+        if start is ours:
             return  # others may have wrapped it
         start = getattr(start, "__wrapped__", None)
-    _wrapper = _wrap(threading.Thread.start)
-    threading.Thread.start = _wrapper  # type: ignore[method-assign]
-
-
-def _unpatch() -> None:
-    if not (_wanted or _blocks) and threading.Thread.start is _wrapper and _wrapper is not None:
-        threading.Thread.start = _wrapper.__wrapped__  # type: ignore[method-assign, attr-defined]
+    cls.start = _wrappers[cls] = _wrap(cls.start)
 
 
 def install() -> None:
     """Make every `threading.Thread` that is started from now on announce itself: pools, timers, daemons, subclasses.
 
-    Each is attached, sends `thread_started` before `run()`, and `thread_exiting` after it, in the thread. To install
-    twice is the same as once.
+    Each sends `thread_started` before `run()`, and `thread_exiting` after it, in the thread; then `thread_exited`. To
+    install twice is the same as once. May be called in any thread.
     """
     global _wanted
     _wanted = True
@@ -186,7 +203,7 @@ def uninstall() -> None:
     """
     global _wanted
     _wanted = False
-    _unpatch()
+    _patch()
 
 
 @contextmanager
@@ -199,4 +216,13 @@ def installed() -> Generator[None, None, None]:
         yield
     finally:
         del _blocks[token]
-        _unpatch()
+        _patch()
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
