@@ -474,12 +474,14 @@ def current() -> Stack:
 def _attach() -> Stack:
     ident = get_ident()
     native_id = get_native_id()
-    if not _GREEN:
-        # Other locals may be finalised before ours, when ours reads as empty already: our sentinel is still to come.
-        # And a subinterpreter's main thread loses its locals after each exec(), but not its stack.
-        known = _attached.get(native_id)
-        if known is not None and known.ident == ident:
+    known = None if _GREEN else _attached.get(native_id)
+    if known is not None and known.ident == ident:
+        active: Any = threading._active.get(ident)  # type: ignore[attr-defined]
+        if active is None or active is not known.thread or isinstance(active, threading._DummyThread):
+            # Other locals are finalised before ours, when ours reads as empty already: our sentinel is still to come.
             return known
+        # A subinterpreter's main thread loses its locals after each exec(); as to others, see _Sentinel.__del__.
+        return _publish(known, threading.current_thread())
     if _ended.get(ident) == native_id:  # another thread-local, finalised after ours, has a destructor that calls us
         which = "the main" if ident == threading.main_thread().ident else "this"
         raise RuntimeError(f"the exit of {which} thread has been announced: nothing can be registered for it any more")
@@ -488,15 +490,19 @@ def _attach() -> Stack:
             "threading was patched (by gevent?) after threadhooks was imported: import threadhooks later"
         )
     thread = threading.current_thread()
-    stack = Stack(thread, ident, native_id)
+    return _publish(Stack(thread, ident, native_id), thread)
+
+
+def _publish(stack: Stack, thread: threading.Thread) -> Stack:
+    """Make `stack` that of the current thread, unless that has one; return the one that it has then."""
     local: dict[str, Any] = _local.__dict__
     # A finaliser may have attached the thread while we made the stack: who comes first, wins.
     # A forked child's main thread may be a thread like others.
     is_main = isinstance(thread, threading._MainThread)  # type: ignore[attr-defined]
     stack = local.setdefault("main", stack) if is_main else _arm(stack, local)
     _attached[stack.key] = stack
-    if ident in announcing:
-        announcing[ident] = stack
+    if stack.ident in announcing:
+        announcing[stack.ident] = stack
     local["stack"] = stack  # last: who finds it, may rely on the rest
     return stack
 
@@ -552,9 +558,9 @@ def _at_exit() -> None:
             stack.forget()
     _ended[ident] = get_native_id()
     _local.stack = None
-    # The interpreter is about to destroy what daemons still use, and what belongs to a parent process.
-    kept = [*_abandoned, *(stack for stack in attached() if stack.entries)]
-    if kept:
+    # The interpreter is about to destroy what daemons still use and will add, and what belongs to a parent process.
+    kept = _attached, _abandoned
+    if any(kept) or threading.active_count() > 1:
         try:
             import ctypes
         except ImportError:
@@ -580,6 +586,8 @@ def _after_fork_in_child() -> None:
     for stack in attached():  # one, or all the greenlets of the thread that forked
         del _attached[stack.key]
         stack.native_id = native_id
+        if not _GREEN:
+            stack.key = native_id
         stack.info = None
         _attached[stack.key] = stack
         stack.abandon(all=False)

@@ -22,9 +22,9 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from threading import get_ident, get_native_id
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from ._sentinel import Stack, attached_here, current, plain
+from ._sentinel import Stack, _exiting, _local, attached_here, current, plain
 from ._signals import check_hook, describe, report
 
 P = ParamSpec("P")
@@ -37,21 +37,22 @@ T_co = TypeVar("T_co", covariant=True)
 class _Value:
     """One value that is open, in one thread."""
 
-    __slots__ = ("key", "manager", "owner", "resource", "stack", "value")
+    __slots__ = ("key", "manager", "owner", "resource", "sees_crash", "stack", "value")
 
     _runs_in_fork = False
 
     manager: AbstractContextManager[Any]
     value: Any
 
-    def __init__(self, resource: PerThread[..., Any], stack: Stack, key: object, instance: object) -> None:
+    def __init__(self, resource: PerThread[..., Any], stack: Stack, key: object) -> None:
         self.resource = resource
         self.stack = stack
         self.key = key
-        # The generator must not keep the instance alive, nor must we.
-        self.owner = None if instance is None else weakref.ref(instance, self._owner_died)
+        self.owner: weakref.ref[Any] | None = None
+        self.sees_crash = stack.exception is None  # or else it was opened after the crash
 
-    def _owner_died(self, _: object) -> None:
+    # With what it needs at hand: an instance may die when the globals are gone.
+    def _owner_died(self, _: object, get_ident: Any = get_ident, get_native_id: Any = get_native_id) -> None:
         stack = self.stack
         if stack.ident == get_ident() and stack.native_id == get_native_id() and stack.take(self):
             try:
@@ -67,10 +68,14 @@ class _Value:
         if error is None:
             self.manager.__exit__(None, None, None)
         else:
-            self.manager.__exit__(type(error), error, error.__traceback__)
+            traceback = error.__traceback__
+            try:
+                self.manager.__exit__(type(error), error, traceback)
+            finally:
+                error.__traceback__ = traceback  # on 3.10, a frame of contextlib's would keep the error
 
     def __call__(self) -> None:  # when the thread ends
-        self.close(self.stack.exception)
+        self.close(self.stack.exception if self.sees_crash else None)
 
     def __repr__(self) -> str:
         return f"the closing of {describe(self.resource)}"
@@ -83,7 +88,8 @@ class PerThread(Generic[P, T_co]):
     """A resource of which each thread has its own value; made by `per_thread`.
 
     A call returns the current thread's value, which it opens if need be. Each combination of arguments, which must be
-    hashable, has a value of its own; so has each instance, for a method, whose ``self`` is a `weakref.proxy`.
+    hashable, has a value of its own, as they are passed: by position or by name, with defaults or without. So has each
+    instance, for a method, whose ``self`` is a `weakref.proxy`.
 
     What the opening raises is raised by the call, and nothing is kept. What the closing raises, at the end of a thread,
     is reported to `threading.excepthook`.
@@ -93,15 +99,15 @@ class PerThread(Generic[P, T_co]):
         self, func: Callable[P, Iterator[T_co] | AbstractContextManager[T_co]], *, early: bool = False
     ) -> None:
         check_hook(func)
+        functools.update_wrapper(self, func, updated=())  # without its attributes: some may have names of ours
         self._open: Any = contextlib.contextmanager(func) if inspect.isgeneratorfunction(func) else func
         self._early = early
-        functools.update_wrapper(self, func)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
         return self._get(None, args, kwargs)  # type: ignore[no-any-return]
 
     def __reduce__(self) -> str:
-        return str(self.__qualname__)  # type: ignore[attr-defined]  # as a function: pickled by its name, and not copied
+        return getattr(self, "__qualname__", "")  # as a function: pickled by its name, and not copied
 
     def close(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Close the current thread's value for these arguments now, if there is one; the next call opens it anew.
@@ -110,13 +116,21 @@ class PerThread(Generic[P, T_co]):
         """
         self._close(None, args, kwargs)
 
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> PerThread[P, T_co]: ...
+
+    @overload
     def __get__(
-        self: PerThread[Concatenate[S, Q], T], instance: S | None, owner: type | None = None
-    ) -> BoundPerThread[Q, T]:
-        return BoundPerThread(self, instance) if instance is not None else self  # type: ignore[return-value]
+        self: PerThread[Concatenate[S, Q], T], instance: S, owner: type | None = None
+    ) -> BoundPerThread[Q, T]: ...
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if isinstance(instance, weakref.ProxyTypes):  # by super(), in a method that is a resource
+            instance = instance.__repr__.__self__
+        return BoundPerThread(self, instance) if instance is not None else self
 
     def _get(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        stack = current()
+        stack = current() if _exiting else _local.stack or current()
         key = self._key(instance, args, kwargs)
         known: _Value | None = stack.values.get(key)
         if known is not None:
@@ -127,13 +141,15 @@ class PerThread(Generic[P, T_co]):
                     known.close(None)
                 except BaseException as error:  # noqa: BLE001
                     report(error, known, stack.thread)
-        opened = _Value(self, stack, key, instance)
+        opened = _Value(self, stack, key)
         if instance is not None:
             args = (weakref.proxy(instance), *args)
         opened.manager = manager = self._open(*args, **kwargs)
-        if not hasattr(manager, "__enter__"):
+        if not (hasattr(type(manager), "__enter__") and hasattr(type(manager), "__exit__")):
             raise TypeError(f"{describe(self)} must yield, or return a context manager, not {manager!r}")
         opened.value = manager.__enter__()
+        if instance is not None:  # which neither the generator nor we keep alive
+            opened.owner = weakref.ref(instance, opened._owner_died)
         stack.add(opened, opened, early=self._early)
         stack.__dict__.setdefault("values", {})[key] = opened
         return opened.value
@@ -145,6 +161,8 @@ class PerThread(Generic[P, T_co]):
             known.close(None)
 
     def _key(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+        if instance is None and not args and not kwargs:
+            return self
         return self, id(instance), args, frozenset(kwargs.items())
 
 
@@ -165,23 +183,36 @@ class BoundPerThread(Generic[P, T_co]):
         self._resource._close(self._instance, args, kwargs)
 
 
-@overload
-def per_thread(
-    func: Callable[P, Iterator[T] | AbstractContextManager[T]], /, *, early: bool = False
-) -> PerThread[P, T]: ...
+if TYPE_CHECKING:
+
+    class Decorator(Protocol):
+        """What `per_thread` returns when it is called with options alone."""
+
+        @overload
+        def __call__(self, func: Callable[P, AbstractContextManager[T]], /) -> PerThread[P, T]: ...
+
+        @overload
+        def __call__(self, func: Callable[P, Iterator[T]], /) -> PerThread[P, T]: ...
 
 
 @overload
-def per_thread(
-    *, early: bool = False
-) -> Callable[[Callable[P, Iterator[T] | AbstractContextManager[T]]], PerThread[P, T]]: ...
+def per_thread(func: Callable[P, AbstractContextManager[T]], /, *, early: bool = False) -> PerThread[P, T]: ...
+
+
+@overload
+def per_thread(func: Callable[P, Iterator[T]], /, *, early: bool = False) -> PerThread[P, T]: ...
+
+
+@overload
+def per_thread(*, early: bool = False) -> Decorator: ...
 
 
 def per_thread(func: Any = None, /, *, early: bool = False) -> Any:
     """Decorator: make a generator function, or what returns a context manager, a resource of each thread.
 
     What is yielded is the value. What follows the ``yield`` closes it, in the thread that opened it, when that ends. If
-    the thread announces itself (see `install`) and its `run()` raised, the exception is thrown into the generator.
+    the thread announces itself (see `install`) and its `run()` raised, the exception is thrown into the generator at
+    its ``yield``: what must be done even then belongs in a ``finally``.
 
     With `early`, it is closed as soon as `run()` has ended, if the thread announces itself: for what needs other
     thread-locals to close itself. Otherwise it is closed with the clean-ups of that end, last in, first out.
