@@ -138,10 +138,11 @@ class ModelResource:
         if key not in self.open:
             manager = self.func(*args)
             value = manager.__enter__()
+            crashed_before = here.error is not None
 
             def close() -> None:
                 del self.open[key]
-                error = here.error if record not in here.stack and here.error else None
+                error = here.error if record not in here.stack and not crashed_before else None
                 manager.__exit__(type(error) if error else None, error, error and error.__traceback__)
 
             close.__qualname__ = self.name
