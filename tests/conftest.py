@@ -44,9 +44,11 @@ def steal() -> Callable[[Callable[[], object]], list[Any]]:
     """Take the sentinel that something gives to the current thread, by means of the collector; return it in a list."""
 
     def sentinels() -> dict[int, object]:
-        # The collector knows the thread-local's dict, and what that refers to.
+        # The collector knows the thread-local's dict, and what that refers to. The module of a class may be anything.
         found = gc.get_referents(*gc.get_objects())
-        ours = (obj for obj in found if type(obj).__module__.startswith("threadhooks."))
+        ours = (
+            obj for obj in found if str(type(obj).__module__).startswith("threadhooks.")
+        )  # not every class has a name there
         return {id(obj): obj for obj in ours if hasattr(type(obj), "__del__")}
 
     def steal(attach: Callable[[], object]) -> list[Any]:

@@ -16,7 +16,11 @@ HERE = Path(__file__).parent / "stress"
 def run(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # By its path, so that what is installed is what is tested. Warnings are errors there as well.
     command = [sys.executable, "-W", "error", str(file), *arguments]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=110, stdin=subprocess.DEVNULL)
+    # Coverage keeps something of each thread.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    return subprocess.run(
+        command, capture_output=True, encoding="utf-8", timeout=110, stdin=subprocess.DEVNULL, env=env
+    )
 
 
 def test_every_hook_is_accounted_for() -> None:
