@@ -1348,3 +1348,38 @@ def test_l28_other_implementations(program: Callable[..., Any]) -> None:
     )
     assert code == 1
     assert "RuntimeWarning: pypy does not destroy a thread's locals when the thread ends" in err
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_l29_free_threaded_builds_and_fork(program: Callable[..., Any]) -> None:
+    """On every build, a child that is forked while other threads run, but none ends, attaches threads of its own."""
+    assert program(
+        """
+        import os, threading, warnings
+        import threadhooks
+
+        def body():
+            plugin.register(print, "hook of", threading.current_thread().name)
+            if threading.current_thread() in parked:
+                ready.wait()
+                end.wait()
+
+        warnings.simplefilter("ignore", DeprecationWarning)
+        plugin = threadhooks.Plugin("plugin")
+        ready, end = threading.Barrier(9), threading.Event()
+        parked = [threading.Thread(target=body, name="parent's") for _ in range(8)]
+        for thread in parked:
+            thread.start()
+        ready.wait()
+        child = os.fork()
+        if not child:
+            thread = threading.Thread(target=body, name="child's")
+            thread.start()
+            thread.join()
+            os._exit(0)
+        os.waitpid(child, 0)
+        end.set()
+        for thread in parked:
+            thread.join()
+        """
+    ) == ("hook of child's\n" + 8 * "hook of parent's\n", "", 0)
