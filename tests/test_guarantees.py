@@ -1359,7 +1359,7 @@ def test_l29_free_threaded_builds_and_fork(program: Callable[..., Any]) -> None:
         import threadhooks
 
         def body():
-            plugin.register(print, "hook of", threading.current_thread().name)
+            plugin.register(os.write, 1, f"hook of {threading.current_thread().name}\\n".encode())
             if threading.current_thread() in parked:
                 ready.wait()
                 end.wait()
