@@ -32,7 +32,7 @@ from ._signals import report, thread_exited, thread_exiting, thread_started
 
 _wanted = False  # by install()
 _blocks: dict[object, None] = {}  # of installed(), that are being executed
-_wrappers: dict[type, Any] = {}  # what we last put in the place of `start`, by class
+_wrappers: dict[type, tuple[Any, Any]] = {}  # what we last put in the place of `start`, and of what, by class
 _lock = threading.RLock()  # to put it there, and to take it away; a finaliser may come in between
 
 
@@ -172,17 +172,19 @@ def _patch() -> None:
 
 
 def _patch_class(cls: Any, wanted: bool) -> None:
-    start = cls.start
-    ours = _wrappers.get(cls)
+    found = vars(cls)["start"]
+    ours, before = _wrappers.get(cls, (None, None))
     if not wanted:
-        if start is ours and ours is not None:
-            cls.start = ours.__wrapped__
+        if found is ours:
+            cls.start = before
         return
+    start = found
     while start is not None:
         if start is ours:
             return  # others may have wrapped it
         start = getattr(start, "__wrapped__", None)
-    cls.start = _wrappers[cls] = _wrap(cls.start)
+    cls.start = wrapper = _wrap(cls.start)
+    _wrappers[cls] = wrapper, found
 
 
 def install() -> None:
