@@ -514,6 +514,24 @@ def test_forks_under_load_never_hang(program: Program) -> None:
     ) == ("end\n", "", 0)
 
 
+def test_what_the_child_of_a_thread_that_is_not_attached_registers(program: Program) -> None:
+    """A thread forks that has registered nothing; what it registers in the child runs there, as the thread ends."""
+    assert program(
+        text("""
+        def body():
+            pid = os.fork()
+            if pid:
+                wait(pid)
+            else:
+                plugin.register(say, "registered in the child")
+
+        thread = threading.Thread(target=body, name="forks")
+        thread.start()
+        thread.join()
+        """)
+    ) == ("child forks: registered in the child\nchild forks: exited forks\n", "", 0)
+
+
 def test_a_child_that_ends_at_once_runs_nothing(program: Program) -> None:
     """`os._exit()` in the child runs no hook there."""
     assert program(
