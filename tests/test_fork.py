@@ -532,6 +532,36 @@ def test_what_the_child_of_a_thread_that_is_not_attached_registers(program: Prog
     ) == ("child forks: registered in the child\nchild forks: exited forks\n", "", 0)
 
 
+def test_idents_of_announced_threads_come_back_in_the_child(program: Program) -> None:
+    """Threads of the child announce themselves, though their idents are those of threads that did in the parent."""
+    assert program(
+        text("""
+        def body():
+            with threadhooks.announced():
+                end.wait()
+
+        def child():
+            end.set()
+            for thread in [threading.Thread(target=body) for _ in range(8)]:
+                thread.start()
+                thread.join()
+            say(len(heard))
+
+        heard = []
+        threads = [started(lambda: None), *(threading.Thread(target=body) for _ in range(8))]
+        for thread in threads[1:]:
+            thread.start()
+        plugin.close()
+        mine = threadhooks.Plugin("mine")
+        mine.thread_started(lambda thread, **extra: heard.append(thread))
+        leave(child)
+        end.set()
+        for thread in threads:
+            thread.join()
+        """)
+    ) == ("child MainThread: 8\n", "", 0)
+
+
 def test_a_child_that_ends_at_once_runs_nothing(program: Program) -> None:
     """`os._exit()` in the child runs no hook there."""
     assert program(

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -895,6 +896,28 @@ def test_nothing_of_a_thread_is_kept(failing: bool, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.skipif("COVERAGE_RUN" in os.environ, reason="coverage keeps something of each thread")
+@pytest.mark.parametrize("kept", [0, 1, 50])
+def test_references_that_come_and_go_leave_nothing_behind(kept: int) -> None:
+    """In a thread that lives on, references among other registrations cost nothing once they are gone."""
+    sizes: list[int] = []
+    called: list[int] = []
+
+    refs: deque[Any] = deque(maxlen=kept)
+
+    def body() -> None:
+        for number in range(6000):
+            refs.append(ref(lambda _, number=number: called.append(number)))
+            finalize(int).detach()
+            if number in (2999, 5999):
+                gc.collect()
+                sizes.append(sys.getallocatedblocks())
+
+    run(body)
+    before, after = sizes
+    assert after - before < 1000
+    assert called == list(range(5999, 5999 - kept, -1))
+
+
 def test_memory_is_flat(plugin: threadhooks.Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thousand threads, whose hooks log, register, fail and read references, leave no object behind."""
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
