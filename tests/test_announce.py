@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import gc
+import itertools
 import logging
 import os
 import sys
@@ -450,7 +451,7 @@ def test_blocks_of_many_threads(events: Events) -> None:
     def is_announced() -> bool:
         with installed():
             thread = in_thread(int)
-            return lives(events).get(thread) == SIGNALS
+        return lives(events).get(thread) == SIGNALS
 
     others = [threading.Thread(target=enter_and_leave) for _ in range(2)]
     interval = sys.getswitchinterval()
@@ -458,7 +459,7 @@ def test_blocks_of_many_threads(events: Events) -> None:
     try:
         for thread in others:
             thread.start()
-        deadline = time.monotonic() + 0.4
+        deadline = time.monotonic() + 0.2
         results = []
         while time.monotonic() < deadline:
             results.append(is_announced())
@@ -469,6 +470,67 @@ def test_blocks_of_many_threads(events: Events) -> None:
             thread.join(LONG)
     assert results.count(False) == 0
     assert threading.Thread.start is original
+
+
+class PausedAt(threading.Thread):
+    """Executes `body`, and waits before it executes the line of threadhooks with that number, until `resume` is set."""
+
+    def __init__(self, number: int, body: Body) -> None:
+        super().__init__()
+        self.body = body
+        self.left = number
+        self.paused, self.resume = threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        sys.settrace(self.trace)
+        try:
+            self.body()
+        finally:
+            sys.settrace(None)
+            self.paused.set()
+
+    def trace(self, frame: Any, event: str, arg: object) -> Any:
+        if not frame.f_globals.get("__name__", "").startswith("threadhooks"):
+            return self.trace if event == "call" else None
+        if event == "line":
+            self.left -= 1
+            if self.left == -1:
+                self.paused.set()
+                assert self.resume.wait(LONG)
+        return self.trace
+
+
+@pytest.mark.parametrize("other", ["enters", "leaves"])
+def test_blocks_of_two_threads_step_by_step(other: str, events: Events) -> None:
+    """Wherever another thread stops as it enters or leaves its block, ours is in force; in the end nothing is left."""
+    original = threading.Thread.start
+    for number in itertools.count():
+        mine, theirs = ExitStack(), ExitStack()
+        if other == "leaves":
+            theirs.enter_context(installed())
+        thread = PausedAt(number, lambda: theirs.enter_context(installed()) if other == "enters" else theirs.close())
+        thread.start()
+        assert thread.paused.wait(LONG)
+        entered: list[threading.Thread] = []
+
+        def enter() -> None:
+            mine.enter_context(installed())
+            entered.append(in_thread(int))
+
+        entering = threading.Thread(target=enter)
+        entering.start()
+        entering.join(0.02)  # it may have to wait for the other one
+        thread.resume.set()
+        thread.join(LONG)
+        entering.join(LONG)
+        entered.append(in_thread(int))
+        mine.close()
+        theirs.close()
+        assert [lives(events).get(thread) for thread in entered] == [SIGNALS] * 2, number
+        assert threading.Thread.start is original, number
+        if thread.left >= 0:
+            assert number > 1
+            break
 
 
 def test_uninstall_while_threads_run(events: Events) -> None:
@@ -801,15 +863,17 @@ def test_what_starting_raises_gets_through(error: type[BaseException], events: E
 @pytest.mark.parametrize("ended", [False, True], ids=["running", "ended"])
 def test_a_thread_is_started_once(ended: bool, events: Events) -> None:
     """To start a thread twice raises as ever, changes nothing about it, and announces nothing."""
-    leave = threading.Event()
+    running, leave = threading.Event(), threading.Event()
 
     def body() -> None:
+        running.set()
         assert leave.wait(LONG)
         noting(events)()
 
     thread = threading.Thread(target=body)
     with installed():
         thread.start()
+        assert running.wait(LONG)
         if ended:
             leave.set()
             thread.join(LONG)
@@ -1087,6 +1151,21 @@ def test_a_tool_that_removes_us(events: Events) -> None:
     threading.Thread.start = original  # type: ignore[method-assign]
     uninstall()
     assert threading.Thread.start is original
+
+
+def test_what_stood_in_the_class_is_put_back() -> None:
+    """A tool whose wrapper is a descriptor of its own, as wrapt's are, finds that very object in the class again."""
+
+    class Descriptor:
+        def __get__(self, thread: threading.Thread | None, owner: type) -> Any:
+            return functools.partial(original, *([thread] if thread is not None else []))
+
+    original = threading.Thread.start
+    threading.Thread.start = wrapper = Descriptor()  # type: ignore[method-assign, assignment]
+    with installed():
+        assert vars(threading.Thread)["start"] is not wrapper
+        in_thread(int)
+    assert vars(threading.Thread)["start"] is wrapper
 
 
 def test_a_tool_that_has_wrapped_what_a_subclass_inherits(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,13 +59,15 @@ for signal in ("thread_started", "thread_exiting", "thread_exited"):
     getattr(plugin, signal)(lambda thread, signal=signal, **extra: signals.append(signal))
 """
 
-# Install the tools in each order, and uninstall them in each order. After each step, look what is there in threads of
-# each kind; the same again without us. A fork for each, since nobody can undo what sentry-sdk has wrapped.
+# Install the tools in each order, and uninstall them in each order. When all are there, and after each that goes, look
+# what there is in threads of each kind. The same without us. A fork for each, since what sentry-sdk has
+# wrapped stays so.
 IN_EACH_ORDER = (
     RECORDING
     + """
 def sentry():
-    init(default_integrations=False, integrations=[ThreadingIntegration()])
+    init(default_integrations=False, integrations=[ThreadingIntegration()], include_local_variables=False,
+         include_source_context=False)
 
 install = {"ours": threadhooks.install, "otel": ThreadingInstrumentor().instrument, "sentry": sentry}
 uninstall = {
@@ -119,51 +121,53 @@ def look(kind):
 threading.excepthook = lambda args: None
 for order in json.loads(sys.argv[1]):
     for undo in itertools.permutations(order):
-        for without in "ours", "":
-            if not os.fork():
-                seen = {kind: [] for kind in kinds}
-                for steps, tools in (install, order), (uninstall, undo):
-                    for tool in tools:
-                        if tool != without:
-                            steps[tool]()
-                        for kind in kinds:
-                            seen[kind].append(look(kind))
-                print(json.dumps([order, undo, without, seen]))
-                os._exit(0)
-            os.wait()
+        if not os.fork():
+            for tool in order:
+                install[tool]()
+            seen = {kind: [look(kind)] for kind in kinds}
+            for tool in undo:
+                uninstall[tool]()
+                for kind in kinds:
+                    seen[kind].append(look(kind))
+            print(json.dumps([order, undo, seen]))
+            os._exit(0)
+        os.wait()
 """
 )
 
-Seen = dict[str, list[dict[str, Any]]]  # what was seen after each step, by kind of thread
+Order = tuple[str, ...]
+Outcomes = dict[tuple[Order, Order], dict[str, list[dict[str, Any]]]]
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> dict[tuple[str, ...], list[tuple[tuple[str, ...], Seen, Seen]]]:
-    """For each order of installing: the order of uninstalling, what was seen without us, and what with us."""
-    command = [sys.executable, "-W", "error", "-u", "-c", IN_EACH_ORDER, json.dumps(ORDERS)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+def outcomes() -> Outcomes:
+    """What was seen in each kind of thread, when all was installed and after each that went: by the two orders."""
+    alone = {tuple(tool for tool in order if tool != "ours") for order in ORDERS}
+    command = [sys.executable, "-W", "error", "-u", "-c", IN_EACH_ORDER, json.dumps([*ORDERS, *alone])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert (done.stderr, done.returncode) == ("", 0)
-    found: dict[tuple[str, ...], list[tuple[tuple[str, ...], Seen, Seen]]] = {}
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    for (order, undo, _, bare), (*_, ours) in zip(lines[::2], lines[1::2], strict=True):
-        found.setdefault(tuple(order), []).append((tuple(undo), bare, ours))
-    assert {order: len(undos) for order, undos in found.items()} == {order: (2, 6)[len(order) > 2] for order in ORDERS}
-    return found
+    return {(tuple(order), tuple(undo)): seen for order, undo, seen in lines}
 
 
 @orders
 @pytest.mark.parametrize("kind", ["Thread", "Subclass", "Timer", "ThreadPoolExecutor"])
-def test_in_each_order(outcomes: Any, order: tuple[str, ...], kind: str) -> None:
+def test_in_each_order(outcomes: Outcomes, order: Order, kind: str) -> None:
     """In whichever order the tools come and go, our signals come once, and the others do what they do without us.
 
     (The two others, together, lose OpenTelemetry's context in some orders. With us they lose no more.)
     """
-    for undo, without, seen in outcomes[order]:
-        installed: set[str] = set()
-        for step, (tool, bare, ours) in enumerate(zip((*order, *undo), without[kind], seen[kind], strict=True)):
-            installed ^= {tool}
-            where = (undo, step, tool, bare, ours)
-            assert ours["signals"] == (SIGNALS if "ours" in installed else []), where
+    for undo in itertools.permutations(order):
+        with_us = outcomes[order, undo][kind]
+        others = [tuple(tool for tool in tools if tool != "ours") for tools in (order, undo)]
+        without = iter(outcomes[others[0], others[1]][kind])
+        bare = next(without)
+        for gone, ours in zip((None, *undo), with_us, strict=True):
+            if gone not in (None, "ours"):
+                bare = next(without)
+            left = set(undo[undo.index(gone) + 1 :] if gone else undo)
+            where = (undo, gone, bare, ours)
+            assert ours["signals"] == (SIGNALS if "ours" in left else []), where
             assert ours["said"] == bare["said"], where
             for key in ("context", "scope"):
                 assert len(ours[key]) == len(bare[key]), where
@@ -171,10 +175,9 @@ def test_in_each_order(outcomes: Any, order: tuple[str, ...], kind: str) -> None
 
 
 @pytest.mark.parametrize("order", [order for order in ORDERS if len(order) == 2], ids=" ".join)
-def test_there_is_something_to_lose(outcomes: Any, order: tuple[str, ...]) -> None:
+def test_there_is_something_to_lose(outcomes: Outcomes, order: Order) -> None:
     """With one of them, before `install` or after it, its scope or context reaches the thread; it hears of a crash."""
-    *_, seen = outcomes[order][0]
-    both_installed = seen["Thread"][1]
+    both_installed = outcomes[order, order]["Thread"][0]
     assert both_installed["context"] == ["otel" in order]
     assert both_installed["scope"] == ([True, True] if "sentry" in order else [])
     assert both_installed["said"] == (["inside", "crash"] if "sentry" in order else [])
