@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import textwrap
@@ -33,8 +34,20 @@ def program(tmp_path: Path) -> Callable[..., Result]:
         path = tmp_path / "program.py"
         path.write_text(textwrap.dedent(source), encoding="utf-8")
         command = [sys.executable, "-W", "error", "-u", *options, str(path), *arguments]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=timeout, stdin=subprocess.DEVNULL)
-        return Result(done.stdout, done.stderr, done.returncode)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        with process:
+            try:
+                return Result(*process.communicate(timeout=timeout), process.returncode)
+            except subprocess.TimeoutExpired:
+                getattr(os, "killpg", os.kill)(process.pid, 9)  # what it has forked may hang as well
+                raise
 
     return run
 
@@ -46,9 +59,7 @@ def steal() -> Callable[[Callable[[], object]], list[Any]]:
     def sentinels() -> dict[int, object]:
         # The collector knows the thread-local's dict, and what that refers to. The module of a class may be anything.
         found = gc.get_referents(*gc.get_objects())
-        ours = (
-            obj for obj in found if str(type(obj).__module__).startswith("threadhooks.")
-        )  # not every class has a name there
+        ours = (obj for obj in found if str(type(obj).__module__).startswith("threadhooks."))
         return {id(obj): obj for obj in ours if hasattr(type(obj), "__del__")}
 
     def steal(attach: Callable[[], object]) -> list[Any]:

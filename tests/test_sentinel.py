@@ -895,7 +895,6 @@ def test_nothing_of_a_thread_is_kept(failing: bool, monkeypatch: pytest.MonkeyPa
         gc.enable()
 
 
-@pytest.mark.skipif("COVERAGE_RUN" in os.environ, reason="coverage keeps something of each thread")
 @pytest.mark.parametrize("kept", [0, 1, 50])
 def test_references_that_come_and_go_leave_nothing_behind(kept: int) -> None:
     """In a thread that lives on, references among other registrations cost nothing once they are gone."""
@@ -918,6 +917,7 @@ def test_references_that_come_and_go_leave_nothing_behind(kept: int) -> None:
     assert called == list(range(5999, 5999 - kept, -1))
 
 
+@pytest.mark.skipif("COVERAGE_RUN" in os.environ, reason="coverage keeps something of each thread")
 def test_memory_is_flat(plugin: threadhooks.Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thousand threads, whose hooks log, register, fail and read references, leave no object behind."""
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
@@ -926,11 +926,7 @@ def test_memory_is_flat(plugin: threadhooks.Plugin, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(logger, "warning", lambda *_: None)
     logger.propagate = False
     monkeypatch.setattr(logger, "handlers", [logging.NullHandler()])
-    # In a late hook, what logging itself does to a thread-local is never freed: 3.12 does if it knows of asyncio, and
-    # a few releases (3.13.5 is one) do for each record.
-    monkeypatch.setattr(logging, "logAsyncioTasks", False, raising=False)
-    if hasattr(logging.Logger, "_tls"):
-        monkeypatch.setattr(logger, "disabled", True)
+    monkeypatch.setattr(logging, "logAsyncioTasks", False, raising=False)  # nor what 3.12 asks asyncio for
     log = Log()
 
     def fail() -> None:
