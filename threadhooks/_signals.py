@@ -51,16 +51,27 @@ def check_hook(hook: object) -> None:
     if type(hook) is FunctionType and not (hook.__code__.co_flags & _ASYNC or hook.__dict__):
         return
     if not callable(hook):
-        raise TypeError(f"a hook must be callable, not {hook!r}")
+        raise TypeError(f"a hook must be callable, not {_show(hook)}")
     target: Any = hook
     while isinstance(target, functools.partial):
         target = target.func
     for function in (target, type(target).__call__):
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(
-                f"{hook!r} is a coroutine function, and a thread that ends has no event loop to run it; "
-                "pass a plain function, which may call asyncio.run() or loop.call_soon_threadsafe()"
-            )
+        with suppress(Exception):  # an attribute that fails makes no coroutine function
+            if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+                break
+    else:
+        return
+    raise TypeError(
+        f"{_show(hook)} is a coroutine function, and a thread that ends has no event loop to run it; "
+        "pass a plain function, which may call asyncio.run() or loop.call_soon_threadsafe()"
+    )
+
+
+def _show(hook: object) -> str:
+    try:
+        return repr(hook)
+    except Exception:  # noqa: BLE001
+        return object.__repr__(hook)
 
 
 def report(error: BaseException, hook: object, thread: threading.Thread | None) -> None:

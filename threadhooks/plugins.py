@@ -241,6 +241,7 @@ class Plugin:
         as at the end of a thread. To close a closed plugin does nothing, but it waits as well. A hook may close its own
         plugin: then that hook goes on.
         """
+        run = bool(run)  # which may raise
         self._closed = True
         for hook, signal in list(self._receivers.items()):
             signal.disconnect(hook)

@@ -101,7 +101,7 @@ class PerThread(Generic[P, T_co]):
         check_hook(func)
         functools.update_wrapper(self, func, updated=())  # without its attributes: some may have names of ours
         self._open: Any = contextlib.contextmanager(func) if inspect.isgeneratorfunction(func) else func
-        self._early = early
+        self._early = bool(early)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
         return self._get(None, args, kwargs)  # type: ignore[no-any-return]
