@@ -483,8 +483,13 @@ def _attach() -> Stack:
         # A subinterpreter's main thread loses its locals after each exec(); as to others, see _Sentinel.__del__.
         return _publish(known, threading.current_thread())
     if _ended.get(ident) == native_id:  # another thread-local, finalised after ours, has a destructor that calls us
-        which = "the main" if ident == threading.main_thread().ident else "this"
-        raise RuntimeError(f"the exit of {which} thread has been announced: nothing can be registered for it any more")
+        active = threading._active.get(ident)  # type: ignore[attr-defined]
+        is_main = active is threading.main_thread()
+        if is_main or active is None:  # or else both numbers have come back
+            which = "the main" if is_main else "this"
+            raise RuntimeError(
+                f"the exit of {which} thread has been announced: nothing can be registered for it any more"
+            )
     if threading.local is not _base:
         raise RuntimeError(
             "threading was patched (by gevent?) after threadhooks was imported: import threadhooks later"
