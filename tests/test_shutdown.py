@@ -438,6 +438,7 @@ def test_sigterm_with_a_handler_that_exits(program: Program) -> None:
 
 
 INTERRUPTED = """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have had it ignored
     go, done = threading.Event(), threading.Event()
 
     def body():
