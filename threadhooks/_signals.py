@@ -51,7 +51,7 @@ def check_hook(hook: object) -> None:
     if type(hook) is FunctionType and not (hook.__code__.co_flags & _ASYNC or hook.__dict__):
         return
     if not callable(hook):
-        raise TypeError(f"a hook must be callable, not {_show(hook)}")
+        raise TypeError(f"a hook must be callable, not {describe(hook)}")
     target: Any = hook
     while isinstance(target, functools.partial):
         target = target.func
@@ -62,16 +62,9 @@ def check_hook(hook: object) -> None:
     else:
         return
     raise TypeError(
-        f"{_show(hook)} is a coroutine function, and a thread that ends has no event loop to run it; "
+        f"{describe(hook)} is a coroutine function, and a thread that ends has no event loop to run it; "
         "pass a plain function, which may call asyncio.run() or loop.call_soon_threadsafe()"
     )
-
-
-def _show(hook: object) -> str:
-    try:
-        return repr(hook)
-    except Exception:  # noqa: BLE001
-        return object.__repr__(hook)
 
 
 def report(error: BaseException, hook: object, thread: threading.Thread | None) -> None:
@@ -95,8 +88,12 @@ def report(error: BaseException, hook: object, thread: threading.Thread | None) 
 
 
 def describe(hook: object) -> str:
-    name = getattr(hook, "__qualname__", None)
-    return f"{getattr(hook, '__module__', None)}.{name}" if isinstance(name, str) else repr(hook)
+    """The name of a hook, for messages; whatever it does when it is asked."""
+    try:
+        name = getattr(hook, "__qualname__", None)
+        return f"{getattr(hook, '__module__', None)}.{name}" if isinstance(name, str) else repr(hook)
+    except Exception:  # noqa: BLE001
+        return object.__repr__(hook)
 
 
 def _annotate(error: BaseException, note: str) -> None:

@@ -204,9 +204,9 @@ class Plugin:
         """Take back every clean-up of the current thread that was registered here as `func`, or as its equal."""
         stack = attached_here()
         if stack is not None:
-            for hook in self._hooks(stack.entries):
-                if hook.func == func:
-                    stack.take(hook)
+            found = [hook for hook in self._hooks(stack.entries) if hook.func == func]  # or, if that raises, none
+            for hook in found:
+                stack.take(hook)
 
     def pending(self) -> dict[threading.Thread, list[Pending]]:
         """What would still run, by thread, in the order in which it would: last in, first out.
