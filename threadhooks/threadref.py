@@ -111,7 +111,12 @@ class finalize(_Finalize):  # noqa: N801
             thread, state = stack.thread, stack.entries.pop(self, None)
         except AttributeError:  # never initialised, or a copy
             return None
-        return None if state is None else (thread, *unpack(state))  # type: ignore[return-value]  # it is alive
+        if state is None:
+            return None
+        if type(state) is not tuple:  # as unpack() does, which would be slower
+            return thread, state, (), {}  # type: ignore[return-value]  # it was alive
+        function, args, kwargs = state
+        return thread, function, args, kwargs or {}  # type: ignore[return-value]
 
     def peek(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """What `detach` would return, without detaching."""
