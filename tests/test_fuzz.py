@@ -343,7 +343,7 @@ def play(calls: list[Call], *, announced: bool) -> None:
     if errors:
         raise errors[0]
     assert len(LOG) + len(reports) == expected
-    if not any(target in TAKES_ANYTHING or "builtin" in args for target, args, _ in calls):
+    if not any(target in TAKES_ANYTHING or "builtin" in (*args, *kwargs.values()) for target, args, kwargs in calls):
         assert all(report.exc_type is Hostile for report in reports)
     assert all(report.thread is thread for report in reports)
     assert not env.opened
