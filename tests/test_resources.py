@@ -2322,3 +2322,14 @@ def test_a_daemon_that_ends_before_closes_its_value(program: Program) -> None:
         "",
         0,
     )
+
+
+def test_an_argument_of_any_name() -> None:
+    """A function may have a parameter called `self`, and get it by name."""
+
+    @threadhooks.per_thread
+    def resource(self: int) -> Iterator[int]:
+        yield self
+
+    assert resource(self=3) == 3
+    resource.close(self=3)

@@ -103,13 +103,13 @@ class PerThread(Generic[P, T_co]):
         self._open: Any = contextlib.contextmanager(func) if inspect.isgeneratorfunction(func) else func
         self._early = bool(early)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T_co:
         return self._get(None, args, kwargs)  # type: ignore[no-any-return]
 
     def __reduce__(self) -> str:
         return getattr(self, "__qualname__", "")  # as a function: pickled by its name, and not copied
 
-    def close(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def close(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Close the current thread's value for these arguments now, if there is one; the next call opens it anew.
 
         What the closing raises is raised here.
@@ -175,10 +175,10 @@ class BoundPerThread(Generic[P, T_co]):
         self._resource = resource
         self._instance = instance
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T_co:
         return self._resource._get(self._instance, args, kwargs)  # type: ignore[no-any-return]
 
-    def close(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def close(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Close the current thread's value for this instance and these arguments: see `PerThread.close`."""
         self._resource._close(self._instance, args, kwargs)
 
