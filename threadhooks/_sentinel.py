@@ -153,7 +153,7 @@ class _Segment:
         anchor = self.anchor
         if anchor is not None:
             self.anchor = anchor.thread = None  # another thread may be looking at the anchor just now
-            self.refs = [ref for ref in getweakrefs(anchor) if ref._thread_callback is not None]
+            self.refs = [ref for ref in getweakrefs(anchor) if getattr(ref, "_thread_callback", None) is not None]
             self.refs.reverse()
 
     def __call__(self) -> None:
