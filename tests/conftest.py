@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,23 @@ def program(tmp_path: Path) -> Callable[..., Result]:
                 raise
 
     return run
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[threading.ExceptHookArgs]:
+    """What is reported to `threading.excepthook`."""
+    reported: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+    return reported
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """What is freed here, is freed without the collector: nothing ties it in a cycle."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def _module(obj: object) -> str:

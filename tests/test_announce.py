@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import gc
 import itertools
 import logging
 import os
@@ -23,6 +22,7 @@ from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import pytest
+from at_line import AtLine
 
 import threadhooks
 from threadhooks import Plugin, announced, install, installed, thread_exited, thread_exiting, thread_started, uninstall
@@ -75,26 +75,9 @@ def events(plugin: Plugin) -> Events:
 
 
 @pytest.fixture
-def reports(monkeypatch: pytest.MonkeyPatch) -> list[threading.ExceptHookArgs]:
-    """What is reported to `threading.excepthook`."""
-    reported: list[threading.ExceptHookArgs] = []
-    monkeypatch.setattr(threading, "excepthook", reported.append)
-    return reported
-
-
-@pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is reported to `threading.excepthook` is dropped, so that no report keeps an exception."""
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
-
-
-@pytest.fixture
-def no_collection() -> Iterator[None]:
-    """What is in a cycle stays."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def lives(events: Events) -> dict[threading.Thread, list[str]]:
@@ -478,26 +461,18 @@ class PausedAt(threading.Thread):
     def __init__(self, number: int, body: Body) -> None:
         super().__init__()
         self.body = body
-        self.left = number
+        self.line = AtLine(number, self.pause)
         self.paused, self.resume = threading.Event(), threading.Event()
 
     def run(self) -> None:
-        sys.settrace(self.trace)
         try:
-            self.body()
+            self.line.run(self.body)
         finally:
-            sys.settrace(None)
             self.paused.set()
 
-    def trace(self, frame: Any, event: str, arg: object) -> Any:
-        if not frame.f_globals.get("__name__", "").startswith("threadhooks"):
-            return self.trace if event == "call" else None
-        if event == "line":
-            self.left -= 1
-            if self.left == -1:
-                self.paused.set()
-                assert self.resume.wait(LONG)
-        return self.trace
+    def pause(self) -> None:
+        self.paused.set()
+        assert self.resume.wait(LONG)
 
 
 @pytest.mark.parametrize("other", ["enters", "leaves"])
@@ -528,7 +503,7 @@ def test_blocks_of_two_threads_step_by_step(other: str, events: Events) -> None:
         theirs.close()
         assert [lives(events).get(thread) for thread in entered] == [SIGNALS] * 2, number
         assert threading.Thread.start is original, number
-        if thread.left >= 0:
+        if not thread.line.reached:
             assert number > 1
             break
 

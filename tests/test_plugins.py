@@ -85,14 +85,6 @@ def plugin() -> Iterator[Plugin]:
         yield made
 
 
-@pytest.fixture
-def reports(monkeypatch: pytest.MonkeyPatch) -> list[threading.ExceptHookArgs]:
-    """What was handed to `threading.excepthook`."""
-    got: list[threading.ExceptHookArgs] = []
-    monkeypatch.setattr(threading, "excepthook", got.append)
-    return got
-
-
 def text(report: threading.ExceptHookArgs) -> str:
     return f"{type(report.exc_value).__name__}: {report.exc_value} ({'; '.join(report.exc_value.__notes__)})"
 

@@ -141,15 +141,6 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return told
 
 
-@pytest.fixture
-def no_collection() -> Iterator[None]:
-    """What is freed here, is freed without the collector."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 # Opened at the first use, closed at the end
 
 

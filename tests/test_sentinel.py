@@ -34,14 +34,6 @@ def run(target: Callable[[], Any], **kwargs: Any) -> threading.Thread:
 
 
 @pytest.fixture
-def reports(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What is reported to `threading.excepthook`."""
-    reported: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", reported.append)
-    return reported
-
-
-@pytest.fixture
 def exits() -> Iterator[list[Any]]:
     """The ``(thread, info, exception)`` of every `thread_exited`."""
     heard: list[Any] = []

@@ -71,15 +71,6 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
     return reports
 
 
-@pytest.fixture
-def no_collection() -> Iterator[None]:
-    """What dies, dies because nobody refers to it."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 @pytest.fixture(autouse=True)
 def _no_leftovers() -> Iterator[None]:
     yield

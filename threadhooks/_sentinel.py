@@ -143,9 +143,9 @@ class _Segment:
 
     _runs_in_fork = True
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, anchor: Anchor) -> None:
         self.stack = stack
-        self.anchor: Anchor | None = Anchor(stack)
+        self.anchor: Anchor | None = anchor
         self.refs: list[Any] = []  # those that have a callback, oldest first, once they are dead
 
     def die(self) -> None:
@@ -231,11 +231,10 @@ class Stack:
                     segments.pop(segment, None)
                     self.entries.pop(segment, None)
             self.segments_before_purge = 2 * len(segments) + 8
-        segment = _Segment(self)
+        anchor = Anchor(self)
+        segment = _Segment(self, anchor)
         segments[segment] = None
         self.entries[segment] = segment
-        anchor = segment.anchor
-        assert anchor is not None
         self.anchor = anchor
         return anchor
 

@@ -54,11 +54,16 @@ class _Value:
     # With what it needs at hand: an instance may die when the globals are gone.
     def _owner_died(self, _: object, get_ident: Any = get_ident, get_native_id: Any = get_native_id) -> None:
         stack = self.stack
-        if stack.ident == get_ident() and stack.native_id == get_native_id() and stack.take(self):
+        if stack.ident == get_ident() and stack.native_id == get_native_id():
+            self.discard()
+
+    def discard(self) -> None:
+        """Close it, unless that was done, for an instance that is gone, and report what that raises."""
+        if self.stack.take(self):
             try:
                 self.close(None)
             except BaseException as error:  # noqa: BLE001
-                report(error, self, stack.thread)
+                report(error, self, self.stack.thread)
 
     def close(self, error: BaseException | None) -> None:
         """Close it; it has been taken off the stack."""
@@ -136,11 +141,7 @@ class PerThread(Generic[P, T_co]):
         if known is not None:
             if known.owner is None or known.owner() is instance:
                 return known.value
-            if stack.take(known):  # of an instance that died in another thread, and had this address
-                try:
-                    known.close(None)
-                except BaseException as error:  # noqa: BLE001
-                    report(error, known, stack.thread)
+            known.discard()  # of an instance that died in another thread, and had this address
         opened = _Value(self, stack, key)
         if instance is not None:
             args = (weakref.proxy(instance), *args)
