@@ -45,7 +45,6 @@ def test_json() -> None:
         assert low <= row["ratio"] <= high, name
         assert (row["reached"] is None) == (not row["target"])
         assert row["ours"] > 0 < row["theirs"], name
-    assert rows["crowd"]["note"] == "2 threads"
 
 
 def test_table() -> None:

@@ -9,10 +9,10 @@ import sys
 from importlib.metadata import version
 from typing import Any
 
-from . import exiting, importing, parallel, registering, sending  # noqa: F401 - each adds its rows
-from .measuring import ROWS, Result, Sizes, compare
+from .measuring import Result, Sizes, compare
+from .worker import ROWS
 
-HEAD = ("what", "beside", "target", "ratio", "quartiles", "reached", "ours", "theirs", "note")
+HEAD = ("what", "beside", "target", "ratio", "quartiles", "reached", "ours", "theirs")
 
 
 def cells(result: Result) -> tuple[str, ...]:
@@ -21,7 +21,7 @@ def cells(result: Result) -> tuple[str, ...]:
     return (
         result.what, result.peer, result.target, f"{result.ratio:.2f} times {sign}", f"{low:.2f} to {high:.2f}",
         {True: "yes", False: "NO", None: ""}[result.reached],
-        f"{result.ours:,.4g} {result.unit}", f"{result.theirs:,.4g} {result.unit}", result.note,
+        f"{result.ours:,.4g} {result.unit}", f"{result.theirs:,.4g} {result.unit}",
     )  # fmt: skip
 
 
@@ -63,8 +63,6 @@ def main(argv: list[str] | None = None) -> None:
         print(line(HEAD), line(("---",) * len(HEAD)), sep="\n")
     for row in rows:
         result = compare(row, sizes)
-        if result is None:
-            continue
         results.append(result)
         if not options.json:
             print(line(cells(result)), flush=True)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
@@ -19,9 +16,7 @@ import threadref as pypi
 import threadhooks
 from threadhooks import threadref
 
-from .measuring import Sample, Sides, Sizes, in_thread, nothing, row
-
-ABOVE = Path(__file__).parents[__name__.count(".")]  # where the name of this module leads to it
+from .measuring import Sample, Sides, Sizes, in_thread, nothing, nothing_of, row
 
 
 class Stamp:
@@ -57,7 +52,7 @@ def exit_time(make: Callable[..., Any], number: int, *, keep: bool) -> int:
         first.stamp = Stamp(ends.append)
         kept.append(make(oldest))
         if keep:
-            kept.extend([make(nothing) for _ in range(number)])
+            kept.extend([make(nothing_of) for _ in range(number)])
         else:
             for _ in range(number):
                 make(nothing)
@@ -111,6 +106,30 @@ def _(sizes: Sizes) -> Iterator[Sides]:
 @row("exit-ref", "run them at exit, a `ref`'s callback", "threadref.ref", 2)
 def _(sizes: Sizes) -> Iterator[Sides]:
     yield Sides(exiting(threadref.ref, sizes.batch, keep=True), exiting(pypi.ref, sizes.batch, keep=True))
+
+
+class Loop:
+    """What calls callbacks in a loop, as it is finalised, and does nothing else."""
+
+    def __init__(self) -> None:
+        self.refs: list[Any] = []
+
+    def __del__(self) -> None:
+        for ref, callback in self.refs:
+            callback(ref)
+
+
+def in_bare_loop(callback: Callable[..., object]) -> None:
+    try:
+        loop = local.loop
+    except AttributeError:
+        loop = local.loop = Loop()
+    loop.refs.append((loop.refs, callback))
+
+
+@row("exit-ref-loop", "the same, of a loop in Python that does nothing else", "threadref.ref")
+def _(sizes: Sizes) -> Iterator[Sides]:
+    yield Sides(exiting(in_bare_loop, sizes.batch, keep=True), exiting(pypi.ref, sizes.batch, keep=True))
 
 
 def with_threadhooks() -> None:
@@ -177,57 +196,6 @@ def _(sizes: Sizes) -> Iterator[Sides]:
     yield Sides(announced, starting(with_local, sizes.threads))
 
 
-class Crowd:
-    """A process in which many threads are parked, and others exit, one after the other."""
-
-    TARGETS = {"threadhooks": with_threadhooks, "threadref": with_threadref, "bare": nothing}
-
-    def __init__(self, kind: str, number: int, threads: int) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", __name__, kind, str(number), str(threads)],
-            cwd=ABOVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def __enter__(self) -> int:
-        return int(self._read())  # how many are parked
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate()  # the end of its input ends it
-
-    def sample(self) -> float:
-        assert self.process.stdin is not None
-        print(file=self.process.stdin, flush=True)
-        return float(self._read())
-
-    def _read(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    @staticmethod
-    def run(kind: str, number: int, threads: int) -> None:
-        """What the process does."""
-        target = Crowd.TARGETS[kind]
-        threading.stack_size(128 * 1024)
-        # Who waits for an Event sits in one of a few queues of the kernel, and slows down everybody else who waits so.
-        read, _ = os.pipe()
-
-        def park() -> None:
-            target()
-            os.read(read, 1)
-
-        parked = 0
-        try:
-            for _ in range(number):
-                threading.Thread(target=park, daemon=True).start()
-                parked += 1
-        except (RuntimeError, MemoryError):  # the machine has no more
-            pass
-        print(parked, flush=True)
-        for _ in sys.stdin:
-            print(statistics.median(exit_and_join(target) for _ in range(threads)), flush=True)
-        os._exit(0)  # nobody needs to see ten thousand threads off
-
-
 def exit_and_join(target: Callable[[], object]) -> int:
     """Measure one thread's end, from the last line of its target to the return of `join()`."""
     times: list[int] = []
@@ -242,28 +210,40 @@ def exit_and_join(target: Callable[[], object]) -> int:
     return perf_counter_ns() - times[0]
 
 
-def crowded(kind: str, sizes: Sizes) -> Iterator[Sides]:
-    with ExitStack() as stack:
-        many, none = Crowd(kind, sizes.attached, sizes.threads), Crowd(kind, 0, sizes.threads)
-        parked = stack.enter_context(many)
-        stack.enter_context(none)
-        yield Sides(many.sample, none.sample, f"{parked} threads")
+def crowded(target: Callable[[], object], sizes: Sizes) -> Iterator[Sides]:
+    def none() -> float:
+        return statistics.median(exit_and_join(target) for _ in range(sizes.threads))
+
+    threading.stack_size(128 * 1024)
+    # Who waits for an Event sits in one of a few queues of the kernel, and slows down everybody else who waits so.
+    read, _ = os.pipe()
+
+    def park() -> None:
+        target()
+        os.read(read, 1)
+
+    @functools.cache
+    def gather() -> None:
+        for _ in range(sizes.attached):
+            threading.Thread(target=park, daemon=True).start()
+
+    def many() -> float:
+        gather()
+        return none()
+
+    yield Sides(many, none)
 
 
 @row("crowd", "one thread's exit while many others are attached", "the same with none", 1.1, ratio="cost")
 def _(sizes: Sizes) -> Iterator[Sides]:
-    yield from crowded("threadhooks", sizes)
+    yield from crowded(with_threadhooks, sizes)
 
 
 @row("crowd-threadref", "the same, with threadref", "the same with none", ratio="cost")
 def _(sizes: Sizes) -> Iterator[Sides]:
-    yield from crowded("threadref", sizes)
+    yield from crowded(with_threadref, sizes)
 
 
 @row("crowd-bare", "the same, with bare threads", "the same with none", ratio="cost")
 def _(sizes: Sizes) -> Iterator[Sides]:
-    yield from crowded("bare", sizes)
-
-
-if __name__ == "__main__":
-    Crowd.run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    yield from crowded(nothing, sizes)

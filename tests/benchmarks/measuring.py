@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import statistics
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 Sample = Callable[[], float]
+
+ABOVE = Path(__file__).parents[__name__.count(".")]  # where the name of this module leads to it
 
 
 class Sizes(NamedTuple):
@@ -28,11 +32,10 @@ class Sizes(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """What a row compares: each call of `ours` and `peer` measures once."""
+    """What a row compares: each call of `ours` and `peer` measures once. One process calls only one of them."""
 
     ours: Sample
     peer: Sample
-    note: str = ""
 
 
 Ratio = Literal["speed", "cost", "throughput"]
@@ -47,7 +50,7 @@ class Row(NamedTuple):
     target: float | None
     ratio: Ratio  # how many times as fast, or how many times the cost, or how many times the throughput
     unit: str
-    sides: Callable[[Sizes], AbstractContextManager[Sides | None]]  # None: nothing to measure on this interpreter
+    sides: Callable[[Sizes], AbstractContextManager[Sides]]
 
 
 class Result(NamedTuple):
@@ -65,7 +68,6 @@ class Result(NamedTuple):
     theirs: float
     unit: str
     rounds: int
-    note: str
 
 
 ROWS: list[Row] = []
@@ -73,21 +75,46 @@ ROWS: list[Row] = []
 
 def row(
     name: str, what: str, peer: str, target: float | None = None, *, ratio: Ratio = "speed", unit: str = "ns"
-) -> Callable[[Callable[[Sizes], Iterator[Sides | None]]], None]:
+) -> Callable[[Callable[[Sizes], Iterator[Sides]]], None]:
     """Decorator: make a row of a generator function that yields its two sides, between setting up and tidying up."""
 
-    def add(sides: Callable[[Sizes], Iterator[Sides | None]]) -> None:
+    def add(sides: Callable[[Sizes], Iterator[Sides]]) -> None:
         ROWS.append(Row(name, what, peer, target, ratio, unit, contextmanager(sides)))
 
     return add
 
 
-def compare(row: Row, sizes: Sizes) -> Result | None:
-    """Measure both sides of `row` in turns."""
-    with row.sides(sizes) as sides:
-        if sides is None:
-            return None
-        samples = list(_samples(sides, sizes.rounds))
+class Worker:
+    """A process that measures one side of a row, whenever it is asked to."""
+
+    def __init__(self, row: Row, side: Literal["ours", "peer"], sizes: Sizes) -> None:
+        module = __name__.replace("measuring", "worker")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module, row.name, side, *map(str, sizes)],
+            cwd=ABOVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> Sample:
+        return self._sample
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()  # the end of its input ends it
+
+    def _sample(self) -> float:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self.process.args} has ended: it has said why")
+        # A clock that stands still gives 0: a thousandth of a nanosecond keeps the ratio finite.
+        return max(float(answer), 0.001)
+
+
+def compare(row: Row, sizes: Sizes) -> Result:
+    """Measure both sides of `row` in turns, each in a process of its own."""
+    with Worker(row, "ours", sizes) as ours_sample, Worker(row, "peer", sizes) as peer_sample:
+        samples = list(_samples(ours_sample, peer_sample, sizes.rounds))
     ratios = [peer / ours if row.ratio == "speed" else ours / peer for ours, peer in samples]
     ratio = statistics.median(ratios)
     first, _, third = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
@@ -99,24 +126,18 @@ def compare(row: Row, sizes: Sizes) -> Result | None:
     ours, theirs = (statistics.median(side) for side in zip(*samples, strict=True))
     return Result(
         row.name, row.what, row.peer, row.ratio, target, reached, ratio, (first, third), ours, theirs, row.unit,
-        len(samples), sides.note,
+        len(samples),
     )  # fmt: skip
 
 
-def _samples(sides: Sides, rounds: int) -> Generator[tuple[float, float], None, None]:
+def _samples(ours: Sample, peer: Sample, rounds: int) -> Generator[tuple[float, float], None, None]:
     for number in range(-1, rounds):
-        # A clock that stands still gives 0: a thousandth of a nanosecond keeps the ratio finite.
         if number % 2:
-            ours, peer = _sample(sides.ours), _sample(sides.peer)
+            pair = ours(), peer()
         else:
-            peer, ours = _sample(sides.peer), _sample(sides.ours)
+            pair = (peer(), ours())[::-1]
         if number >= 0:  # the first one warms up
-            yield ours, peer
-
-
-def _sample(measure: Sample) -> float:
-    gc.collect()  # neither side shall pay for the other's garbage
-    return max(measure(), 0.001)
+            yield pair
 
 
 def in_thread(body: Callable[[], T]) -> T:
@@ -128,5 +149,9 @@ def in_thread(body: Callable[[], T]) -> T:
     return results[0]  # if there is none, threading has reported why
 
 
-def nothing(*_: object) -> None:
+def nothing() -> None:
     """What is registered: it costs next to nothing itself."""
+
+
+def nothing_of(_: object) -> None:
+    """The same for a `ref`, which is passed."""

@@ -43,22 +43,24 @@ def throughput(make: Callable[..., Any], threads: int, number: int) -> Sample:
     return sample
 
 
-def both(make: Callable[..., Any], sizes: Sizes) -> Iterator[Sides | None]:
+def both(make: Callable[..., Any], sizes: Sizes) -> Iterator[Sides]:
     number = sizes.batch * 10
-    yield Sides(throughput(make, 2, number), throughput(make, 1, number)) if FREE_THREADED else None
+    yield Sides(throughput(make, 2, number), throughput(make, 1, number))
 
 
-@row("parallel", "two threads registering a `finalize` at once", "one thread", 1.8, ratio="throughput", unit="per s")
-def _(sizes: Sizes) -> Iterator[Sides | None]:
-    yield from both(threadref.finalize, sizes)
+if FREE_THREADED:
 
+    @row(
+        "parallel", "two threads registering a `finalize` at once", "one thread", 1.8, ratio="throughput", unit="per s"
+    )
+    def _(sizes: Sizes) -> Iterator[Sides]:
+        yield from both(threadref.finalize, sizes)
 
-@row("parallel-threadref", "the same, with threadref", "one thread", ratio="throughput", unit="per s")
-def _(sizes: Sizes) -> Iterator[Sides | None]:
-    yield from both(pypi.finalize, sizes)
+    @row("parallel-threadref", "the same, with threadref", "one thread", ratio="throughput", unit="per s")
+    def _(sizes: Sizes) -> Iterator[Sides]:
+        yield from both(pypi.finalize, sizes)
 
-
-@row("parallel-machine", "the same, with a function that makes a list: what the machine gives", "one thread",
-     ratio="throughput", unit="per s")  # fmt: skip
-def _(sizes: Sizes) -> Iterator[Sides | None]:
-    yield from both(lambda function: [function, [[] for _ in range(10)]], sizes)
+    @row("parallel-machine", "the same, with a function that makes a list: what the machine gives", "one thread",
+         ratio="throughput", unit="per s")  # fmt: skip
+    def _(sizes: Sizes) -> Iterator[Sides]:
+        yield from both(lambda function: [function, [[] for _ in range(10)]], sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 import tracemalloc
@@ -14,7 +15,7 @@ import threadref as pypi
 
 from threadhooks import Plugin, threadref
 
-from .measuring import Sample, Sides, Sizes, in_thread, nothing, row
+from .measuring import Sample, Sides, Sizes, in_thread, nothing, nothing_of, row
 
 
 def registering(make: Callable[..., Any], batch: int) -> Sample:
@@ -48,15 +49,15 @@ def registering_for_object(batch: int) -> Sample:
 
 
 def keeping(make: Callable[..., Any], batch: int) -> Sample:
-    """Measure `make(nothing)`, where the result must be kept."""
+    """Measure `make(nothing_of)`, where the result must be kept."""
 
     def body() -> float:
-        kept = [make(nothing)]
+        kept = [make(nothing_of)]
         keep = kept.append
         again = itertools.repeat(None, batch)
         start = thread_time_ns()
         for _ in again:
-            keep(make(nothing))
+            keep(make(nothing_of))
         return (thread_time_ns() - start) / batch
 
     return lambda: in_thread(body)
@@ -101,7 +102,7 @@ def remembering(make: Callable[..., Any], batch: int, *, keep: bool = False) -> 
             before, _ = tracemalloc.get_traced_memory()
             if keep:
                 for position in again:
-                    kept[position] = make(nothing)
+                    kept[position] = make(nothing_of)
             else:
                 for _ in again:
                     make(nothing)
@@ -121,6 +122,15 @@ def for_current_thread(function: Callable[..., Any]) -> weakref.finalize[..., An
 @row("register-finalize", "register a `finalize`", "threadref.finalize", 2.5)
 def _(sizes: Sizes) -> Iterator[Sides]:
     yield Sides(registering(threadref.finalize, sizes.batch), registering(pypi.finalize, sizes.batch))
+
+
+@row("register-finalize-argument", "the same, with an argument", "threadref.finalize")
+def _(sizes: Sizes) -> Iterator[Sides]:
+    def with_argument(make: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+        return lambda _: make(nothing_of, None)
+
+    ours, peer = with_argument(threadref.finalize), with_argument(pypi.finalize)
+    yield Sides(registering(ours, sizes.batch), registering(peer, sizes.batch))
 
 
 @row("register-finalize-object", "register a `finalize`", "weakref.finalize on the thread object")
@@ -157,6 +167,42 @@ def _(sizes: Sizes) -> Iterator[Sides]:
 @row("call-object", "calling one early", "weakref.finalize on the thread object")
 def _(sizes: Sizes) -> Iterator[Sides]:
     yield Sides(calling(threadref.finalize, sizes.batch), calling(for_current_thread, sizes.batch))
+
+
+class Called:
+    """What can be called once it is made, and does nothing but to call what it was made with."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.function = function
+
+    def __call__(self, _: object = None) -> object:
+        return self.function()
+
+
+@row("call-class", "the same, of a class that does nothing else", "threadref.finalize")
+def _(sizes: Sizes) -> Iterator[Sides]:
+    yield Sides(calling(Called, sizes.batch), calling(pypi.finalize, sizes.batch))
+
+
+@row("call-after", "calling one early, after 2,000 uses of `weakref.finalize`", "the same without", ratio="cost")
+def _(sizes: Sizes) -> Iterator[Sides]:
+    measure = calling(threadref.finalize, sizes.batch)
+
+    @functools.cache
+    def use() -> None:
+        # Each assigns to an attribute of weakref.finalize. From 3.13 on, a class that has changed a thousand times
+        # is not cached any more, nor are those that are derived from it.
+        for _ in range(2000):
+            for_current_thread(nothing)()
+            threadref.finalize(nothing)()
+
+    def after() -> float:
+        use()
+        return measure()
+
+    yield Sides(after, measure)
 
 
 @row("memory-finalize", "memory of one `finalize`", "threadref.finalize", 0.6, ratio="cost", unit="bytes")

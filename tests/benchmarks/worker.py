@@ -1,0 +1,24 @@
+"""The process that measures one side of a row: see `measuring.Worker`."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+from . import exiting, importing, parallel, registering, sending  # noqa: F401 - each adds its rows
+from .measuring import ROWS, Sizes
+
+
+def main(name: str, side: str, *sizes: str) -> None:
+    (row,) = (row for row in ROWS if row.name == name)
+    with row.sides(Sizes(*map(int, sizes))) as sides:
+        measure = getattr(sides, side)
+        for _ in sys.stdin:
+            gc.collect()  # no sample shall pay for another's garbage
+            print(measure(), flush=True)
+    os._exit(0)  # nobody needs to see ten thousand threads off
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
