@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import threadref as pypi
 
+from threadhooks import _sentinel
 from threadhooks import threadref as ours
 
 Program = Callable[..., tuple[str, str, int]]
@@ -1307,6 +1308,42 @@ class TestDifferences:
         kept = in_thread(lambda: body(pypi))
         assert [way for way, _, _ in heard] == ["unraisable"] * 2
         del kept
+
+    def test_a_hook_derives_a_class(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The `__call__` of a class that a hook derives counts at once. (PyPI's hooks can't register.)"""
+        monkeypatch.setattr(_sentinel, "all_plain", True)  # as if nobody else had derived one
+        calls: list[str] = []
+
+        def hook() -> None:
+            class Derived(ours.finalize):
+                def __call__(self, _: Any = None) -> Any:
+                    calls.append("call")
+                    return super().__call__(_)
+
+            Derived(calls.append, "function")
+
+        in_thread(lambda: ours.finalize(hook) and None)
+        assert calls == ["call", "function"]
+
+    @pytest.mark.parametrize("module", [ours, pypi], ids=["ours", "pypi"])
+    def test_an_init_subclass_that_keeps_to_itself(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
+        """Where `__init_subclass__` doesn't call `super()`, the function may be called past the class's `__call__`."""
+        monkeypatch.setattr(_sentinel, "all_plain", True)  # as if nobody else had derived a class
+        calls: list[str] = []
+
+        class Selfish:
+            __slots__ = ()
+
+            def __init_subclass__(cls) -> None:
+                pass
+
+        class Sub(Selfish, module.finalize):  # type: ignore[name-defined,misc]
+            def __call__(self, _: Any = None) -> Any:
+                calls.append("call")
+                return super().__call__(_)
+
+        in_thread(lambda: Sub(calls.append, "function") and None)
+        assert calls == (["function"] if module is ours else ["call", "function"])
 
     @pytest.mark.parametrize("module", [ours, pypi], ids=["ours", "pypi"])
     def test_reading_a_reference_moves_nothing(self, module: ModuleType) -> None:

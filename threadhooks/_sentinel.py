@@ -34,7 +34,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import get_ident, get_native_id
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -105,8 +105,10 @@ if TYPE_CHECKING:
     State = Callable[[], Any] | tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any] | None]
 
 
-# Classes of entries that are run by calling their state. One of another class has a method for it, `_thread_unwind`.
+# Classes of entries that are run by calling their state. One of another class has a method for it, `_thread_unwind`;
+# to look for it costs a tenth of an exit, so it is done only once there is such a class.
 plain: set[type] = set()
+all_plain = True
 
 
 def unpack(state: Any) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
@@ -146,15 +148,14 @@ class _Segment:
     def __init__(self, stack: Stack, anchor: Anchor) -> None:
         self.stack = stack
         self.anchor: Anchor | None = anchor
-        self.refs: list[Any] = []  # those that have a callback, oldest first, once they are dead
+        self.refs: Iterator[Any] = iter(())  # once they are dead, those whose turn has not come, newest first
 
     def die(self) -> None:
         """Let the references die, all at once."""
         anchor = self.anchor
         if anchor is not None:
+            self.refs = iter(getweakrefs(anchor))
             self.anchor = anchor.thread = None  # another thread may be looking at the anchor just now
-            self.refs = [ref for ref in getweakrefs(anchor) if getattr(ref, "_thread_callback", None) is not None]
-            self.refs.reverse()
 
     def __call__(self) -> None:
         """Call the callbacks, last in, first out; but what one of them registers comes before the next."""
@@ -163,21 +164,30 @@ class _Segment:
         entries[self] = self  # below what will be registered
         stack.anchor = False  # until something is registered
         self.die()
-        refs = self.refs
-        while refs and stack.anchor is False:
-            ref = refs.pop()
-            callback = ref._thread_callback
+        for ref in self.refs:  # an iterator gives nothing twice, whatever comes in between
             try:
+                callback = ref._thread_callback
                 ref._thread_callback = None  # a dead reference keeps nothing alive
-            except AttributeError:  # its class forbids it, but not to us
-                object.__setattr__(ref, "_thread_callback", None)
-            try:
-                callback(ref)
-            except BaseException as error:  # noqa: BLE001
-                report(error, callback, stack.thread)
-        if not refs:
-            stack.segments.pop(self, None)
-            entries.pop(self, None)
+            except AttributeError:
+                callback = self._take_callback(ref)
+            if callback is not None:
+                try:
+                    callback(ref)
+                except BaseException as error:  # noqa: BLE001
+                    report(error, callback, stack.thread)
+                if stack.anchor is not False:
+                    return  # type: ignore[unreachable]  # mypy doesn't see that the callback may have registered
+        stack.segments.pop(self, None)
+        entries.pop(self, None)
+
+    @staticmethod
+    def _take_callback(ref: Any) -> Any:
+        try:
+            callback = ref._thread_callback
+        except AttributeError:  # it was being made, by a thread that is not here after a fork
+            return None
+        object.__setattr__(ref, "_thread_callback", None)  # its class forbids it, but not to us
+        return callback
 
 
 plain.add(_Segment)
@@ -269,7 +279,7 @@ class Stack:
         if self.segments:
             for segment in list(self.segments):  # one that an asynchronous exception has cost us
                 entries.setdefault(segment, segment)
-        called = plain
+        pop = entries.popitem
         entry: Any = None
         state: Any = None
         for _ in range(len(entries) + _MOST_REGISTERED_MEANWHILE):
@@ -278,19 +288,19 @@ class Stack:
                 if not entries:
                     return
             try:
-                entry, state = entries.popitem()
+                entry, state = pop()
             except KeyError:  # somebody took it meanwhile
                 continue
             # What follows is run(), written out for speed.
             try:
-                if type(entry) not in called:
+                if not all_plain and type(entry) not in plain:
                     entry._thread_unwind(state)
-                elif type(state) is not tuple:
-                    state()
-                elif state[2] is None:
-                    state[0](*state[1])
-                else:
-                    state[0](*state[1], **state[2])
+                    continue
+                match state:  # which looks at a flag first; type() alone would be slower
+                    case [*_] if type(state) is tuple:  # no names for its parts: these would outlive it
+                        state[0](*state[1], **(state[2] or {}))
+                    case _:
+                        state()
             except BaseException as error:  # noqa: BLE001 - an asynchronous one can arrive here as well
                 report(error, unpack(state)[0], self.thread)
         self._give_up()
@@ -323,10 +333,9 @@ class Stack:
     def _give_up(self) -> None:
         """End a loop of hooks that register hooks: all that wait now are run, but not what these register."""
         for entry in reversed(list(self.entries)):
-            while True:
+            self.run(entry)
+            while isinstance(entry, _Segment) and entry in self.entries:
                 self.run(entry)
-                if not isinstance(entry, _Segment) or not entry.refs:
-                    break
         lost = self.hooks()
         self.entries.clear()
         if self.segments:
@@ -345,7 +354,7 @@ class Stack:
         hooks: list[Any] = []
         for entry, state in list(self.entries.items()):
             if isinstance(entry, _Segment):
-                hooks += [ref._thread_callback for ref in entry.refs]
+                hooks += filter(None, map(entry._take_callback, entry.refs))
             else:
                 hooks.append(unpack(state)[0])
         return hooks

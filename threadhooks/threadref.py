@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from . import _sentinel
 from ._sentinel import _exiting, _local, attached, current, plain, unpack
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
         return f"<threadref {id(self)} {'dead' if thread is None else repr(thread)}>"
 
 
+def _dead() -> None:
+    pass
+
+
 class finalize(_Finalize):  # noqa: N801
     """Call ``function(*args, **kwargs)`` when the current thread ends, in that thread.
 
@@ -78,6 +83,10 @@ class finalize(_Finalize):  # noqa: N801
     __slots__ = ("_thread_atexit", "_thread_stack")
 
     _runs_in_fork = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _sentinel.all_plain = False
 
     def __init__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         stack = current() if _exiting else _local.stack or current()
@@ -94,15 +103,14 @@ class finalize(_Finalize):  # noqa: N801
     def __call__(self, _: Any = None) -> Any:
         """Call the function now, in the calling thread, and return what it returns; `None` if this is dead."""
         try:
-            state = self._thread_stack.entries.pop(self, None)
+            state = self._thread_stack.entries.pop(self, _dead)
         except AttributeError:  # never initialised, or a copy
             return None
-        if state is None:
-            return None
-        if type(state) is not tuple:
-            return state()  # type: ignore[operator]
-        function, args, kwargs = state
-        return function(*args, **kwargs) if kwargs else function(*args)
+        match state:  # as in Stack.unwind
+            case [*_] if type(state) is tuple:
+                function, args, kwargs = state
+                return function(*args, **kwargs) if kwargs else function(*args)
+        return state()  # type: ignore[operator]
 
     def detach(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """Kill this without calling the function: ``(thread, function, args, kwargs)``, or `None` if it is dead."""
