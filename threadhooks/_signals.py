@@ -53,8 +53,8 @@ def check_hook(hook: object) -> None:
     if not callable(hook):
         raise TypeError(f"a hook must be callable, not {describe(hook)}")
     target: Any = hook
-    while isinstance(target, functools.partial):
-        target = target.func
+    while isinstance(target, (functools.partial, staticmethod)):
+        target = target.func if isinstance(target, functools.partial) else target.__func__
     for function in (target, type(target).__call__):
         with suppress(Exception):  # an attribute that fails makes no coroutine function
             if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
@@ -174,6 +174,8 @@ class ThreadSignal(blinker.Signal):
         Raises `TypeError` if `receiver` can't be called or is a coroutine function, or can't be held weakly.
         """
         check_hook(receiver)
+        if weak:
+            _weakref(receiver, None)  # which may raise: before anything is kept
         key = _key(receiver)
         bucket = self.general if sender is blinker.ANY else self._bucket(sender)
         old = bucket.get(key)
@@ -271,7 +273,7 @@ class ThreadSignal(blinker.Signal):
         self.buckets.clear()
 
 
-def _weakref(obj: Any, callback: Callable[[Any], object]) -> weakref.ref[Any]:
+def _weakref(obj: Any, callback: Callable[[Any], object] | None) -> weakref.ref[Any]:
     return weakref.WeakMethod(obj, callback) if isinstance(obj, MethodType) else weakref.ref(obj, callback)
 
 
