@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
+import sysconfig
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -516,3 +518,65 @@ def test_what_the_teardown_of_modules_destroys_may_try_to_register(program: Prog
         late = Late()
         threadhooks.attach()
     """) == ("refused", "", 0)
+
+
+@pytest.mark.parametrize("module", ["before", "after"])
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        ("finalizer, finalizer.detach", "None;None;"),
+        pytest.param(
+            "plugin.pending, functools.partial(plugin.unregister, print)",
+            "{};None;",
+            marks=pytest.mark.skipif(
+                bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="there, every module is emptied before"
+            ),
+        ),
+    ],
+)
+def test_late_destructors_may_use_what_they_hold(
+    program: Program, tmp_path: Path, module: str, methods: str, said: str
+) -> None:
+    """A finalizer that was called, and a plugin, do nothing in a destructor that comes after everything else.
+
+    By then the interpreter may have emptied modules: it does so in the order of import.
+    """
+    (tmp_path / "late.py").write_text(
+        textwrap.dedent("""
+        import os
+
+        class Late:
+            def __init__(self, *methods):
+                self.methods = methods
+
+            def __del__(self, write=os.write):
+                for method in self.methods:
+                    write(1, ascii(method()).encode() + b";")
+        """),
+        encoding="utf-8",
+    )
+    assert program(
+        f"""
+        import functools, sys, threading, time
+        if sys.argv[1] == "before":
+            import late
+        import threadhooks
+        from threadhooks import threadref
+        import late
+
+        finalizer = threadref.finalize(print, "called", flush=True)
+        finalizer()
+        plugin = threadhooks.Plugin("late")
+        late.late = late.Late({methods})
+        started = threading.Event()
+
+        def daemon():
+            threadref.ref()
+            started.set()
+            time.sleep(100)
+
+        threading.Thread(target=daemon, daemon=True).start()
+        started.wait()
+        """,
+        module,
+    ) == (f"called\n{said}", "", 0)

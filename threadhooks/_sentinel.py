@@ -34,7 +34,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import get_ident, get_native_id
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -50,8 +50,10 @@ if sys.implementation.name != "cpython":
         stacklevel=2,
     )
 
-# How many clean-ups may be registered while clean-ups are being run, before we take it for a loop.
+# How many clean-ups may be registered while clean-ups are being run, before we take it for a loop; and how many
+# asynchronous exceptions may interrupt us between two of them.
 _MOST_REGISTERED_MEANWHILE = 10_000
+_MOST_INTERRUPTIONS = 100
 
 # Where greenlets have their own locals, these are cleared from another greenlet, whose ident is not the ended one's.
 _GREEN = threading.local.__module__ != "_thread"
@@ -111,6 +113,12 @@ plain: set[type] = set()
 all_plain = True
 
 
+def not_all_plain() -> None:
+    """Say that there is such a class."""
+    global all_plain
+    all_plain = False
+
+
 def unpack(state: Any) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """What to call, and its arguments."""
     if type(state) is tuple:
@@ -148,13 +156,14 @@ class _Segment:
     def __init__(self, stack: Stack, anchor: Anchor) -> None:
         self.stack = stack
         self.anchor: Anchor | None = anchor
-        self.refs: Iterator[Any] = iter(())  # once they are dead, those whose turn has not come, newest first
+        self.refs: list[Any] = []  # once they are dead: those that wait, oldest first
 
     def die(self) -> None:
         """Let the references die, all at once."""
         anchor = self.anchor
         if anchor is not None:
-            self.refs = iter(getweakrefs(anchor))
+            self.refs = getweakrefs(anchor)
+            self.refs.reverse()
             self.anchor = anchor.thread = None  # another thread may be looking at the anchor just now
 
     def __call__(self) -> None:
@@ -164,7 +173,9 @@ class _Segment:
         entries[self] = self  # below what will be registered
         stack.anchor = False  # until something is registered
         self.die()
-        for ref in self.refs:  # an iterator gives nothing twice, whatever comes in between
+        refs = self.refs
+        while refs:
+            ref = refs.pop()
             try:
                 callback = ref._thread_callback
                 ref._thread_callback = None  # a dead reference keeps nothing alive
@@ -237,7 +248,8 @@ class Stack:
         segments: dict[_Segment, None] = self.__dict__.setdefault("segments", {})
         if len(segments) >= self.segments_before_purge:
             for segment in list(segments):
-                if segment.anchor is not None and not getweakrefcount(segment.anchor):
+                # One that somebody else holds as well is about to get a reference.
+                if getweakrefcount(segment.anchor) == 0 and sys.getrefcount(segment.anchor) <= 2:
                     segments.pop(segment, None)
                     self.entries.pop(segment, None)
             self.segments_before_purge = 2 * len(segments) + 8
@@ -276,13 +288,15 @@ class Stack:
     def unwind(self) -> None:
         """Run the clean-ups, last in, first out, until there are no more."""
         entries = self.entries
+        waiting = len(entries)
         if self.segments:
-            for segment in list(self.segments):  # one that an asynchronous exception has cost us
-                entries.setdefault(segment, segment)
+            for segment in list(self.segments):
+                entries.setdefault(segment, segment)  # one that an asynchronous exception has cost us
+                waiting += len(segment.refs)
         pop = entries.popitem
         entry: Any = None
         state: Any = None
-        for _ in range(len(entries) + _MOST_REGISTERED_MEANWHILE):
+        for _ in range(waiting + _MOST_REGISTERED_MEANWHILE):
             if not entries:
                 entry = state = None  # its destructor may register
                 if not entries:
@@ -302,6 +316,8 @@ class Stack:
                     case _:
                         state()
             except BaseException as error:  # noqa: BLE001 - an asynchronous one can arrive here as well
+                if isinstance(entry, _Segment) and entry in self.segments:
+                    entries.setdefault(entry, entry)  # before it could do so itself
                 report(error, unpack(state)[0], self.thread)
         self._give_up()
 
@@ -352,10 +368,12 @@ class Stack:
         """What would be called, newest last; for reports. The references die."""
         self.let_refs_die()
         hooks: list[Any] = []
-        for entry, state in list(self.entries.items()):
+        for entry in list(self.entries):
+            state = self.entries.get(entry)
             if isinstance(entry, _Segment):
-                hooks += filter(None, map(entry._take_callback, entry.refs))
-            else:
+                callbacks = [entry._take_callback(ref) for ref in entry.refs]
+                hooks += [callback for callback in callbacks if callback is not None]
+            elif state is not None:
                 hooks.append(unpack(state)[0])
         return hooks
 
@@ -366,7 +384,17 @@ class Stack:
             segment.die()
 
     def exit(self, ident: int) -> None:
-        """Run all that waits for the end of this thread, in this thread. After an exception, call it again."""
+        """Run all that waits for the end of this thread, in this thread."""
+        for _ in range(_MOST_INTERRUPTIONS):
+            try:
+                self._exit(ident)
+            except BaseException as error:  # noqa: BLE001 - an asynchronous one: what a hook raises doesn't get here
+                report(error, self.exit, self.thread)
+            else:
+                return
+
+    def _exit(self, ident: int) -> None:
+        # After an exception, this goes on where it was.
         _exiting[ident] = self
         if self.segments:
             self.let_refs_die()
@@ -460,7 +488,7 @@ class _Sentinel:
         try:
             try:
                 stack.exit(ident)
-            except BaseException as failure:  # noqa: BLE001 - an asynchronous one: what a hook raises doesn't get here
+            except BaseException as failure:  # noqa: BLE001 - an asynchronous one, between the steps of that
                 report(failure, stack.exit, thread)
                 stack.exit(ident)
             finally:

@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager
 from threading import get_ident, get_native_id
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from ._sentinel import Stack, _exiting, _local, attached_here, current, plain
+from ._sentinel import Stack, _attach, _exiting, _local, attached_here, current, plain
 from ._signals import check_hook, describe, report
 
 P = ParamSpec("P")
@@ -135,7 +135,7 @@ class PerThread(Generic[P, T_co]):
         return BoundPerThread(self, instance) if instance is not None else self
 
     def _get(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        stack = current() if _exiting else _local.stack or current()
+        stack = current() if _exiting else _local.stack or _attach()
         key = self._key(instance, args, kwargs)
         known: _Value | None = stack.values.get(key)
         if known is not None:

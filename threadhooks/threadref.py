@@ -14,8 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import _sentinel
-from ._sentinel import _exiting, _local, attached, current, plain, unpack
+from ._sentinel import _attach, _exiting, _local, attached, current, not_all_plain, plain, unpack
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,7 +41,7 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
     _thread_callback: Callable[[ref], Any] | None
 
     def __new__(cls, callback: Callable[[ref], Any] | None = None) -> Self:
-        stack = current() if _exiting else _local.stack or current()
+        stack = current() if _exiting else _local.stack or _attach()
         self = _new_reference(cls, stack.anchor or stack.open_segment())
         try:
             self._thread_callback = callback
@@ -68,10 +67,6 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
         return f"<threadref {id(self)} {'dead' if thread is None else repr(thread)}>"
 
 
-def _dead() -> None:
-    pass
-
-
 class finalize(_Finalize):  # noqa: N801
     """Call ``function(*args, **kwargs)`` when the current thread ends, in that thread.
 
@@ -85,11 +80,11 @@ class finalize(_Finalize):  # noqa: N801
     _runs_in_fork = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
+        not_all_plain()
         super().__init_subclass__(**kwargs)
-        _sentinel.all_plain = False
 
     def __init__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
-        stack = current() if _exiting else _local.stack or current()
+        stack = current() if _exiting else _local.stack or _attach()
         try:
             self._thread_stack = stack
         except AttributeError:  # a subclass forbids it, but not to us
@@ -103,14 +98,14 @@ class finalize(_Finalize):  # noqa: N801
     def __call__(self, _: Any = None) -> Any:
         """Call the function now, in the calling thread, and return what it returns; `None` if this is dead."""
         try:
-            state = self._thread_stack.entries.pop(self, _dead)
+            state = self._thread_stack.entries.pop(self, None)
         except AttributeError:  # never initialised, or a copy
             return None
         match state:  # as in Stack.unwind
             case [*_] if type(state) is tuple:
                 function, args, kwargs = state
                 return function(*args, **kwargs) if kwargs else function(*args)
-        return state()  # type: ignore[operator]
+        return None if state is None else state()  # type: ignore[operator]
 
     def detach(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """Kill this without calling the function: ``(thread, function, args, kwargs)``, or `None` if it is dead."""
