@@ -25,7 +25,17 @@ import pytest
 from at_line import AtLine
 
 import threadhooks
-from threadhooks import Plugin, announced, install, installed, thread_exited, thread_exiting, thread_started, uninstall
+from threadhooks import (
+    Plugin,
+    _sentinel,
+    announced,
+    install,
+    installed,
+    thread_exited,
+    thread_exiting,
+    thread_started,
+    uninstall,
+)
 from threadhooks.threadref import finalize
 
 LONG = 30  # seconds: what bounds a hang, and nothing else
@@ -308,13 +318,64 @@ def test_a_thread_that_threading_does_not_start(events: Events) -> None:
     ]
 
 
-def test_a_thread_whose_run_can_not_be_set(events: Events) -> None:
-    """A thread whose class does not let its `run` be set is started all the same, and runs once."""
+@pytest.mark.parametrize("setter", [None, lambda self, run: setattr(self, "_own", run)], ids=["read-only", "settable"])
+def test_a_thread_whose_run_is_a_property(events: Events, setter: Any) -> None:
+    """A thread whose class has a property in the place of `run` is started all the same, and runs once."""
     body = noting(events)
-    thread = type("Property", (threading.Thread,), {"run": property(lambda self: body)})()
+    thread = type("Property", (threading.Thread,), {"run": property(lambda self: self._own, setter)})()
+    thread._own = body  # type: ignore[attr-defined]
     with installed():
         run(thread)
-    assert [what for what, thread in events].count("run") == 1
+    assert events == [("run", thread)]
+
+
+def test_a_thread_that_is_attached_before_it_announces_itself(plugin: Plugin) -> None:
+    """The early moment comes though a tool beneath has wrapped `run`, and registers something before it is ours."""
+    local = threading.local()
+    seen: list[object] = []
+
+    def target() -> None:
+        local.value = "there"
+        plugin.register_early(lambda: seen.append(getattr(local, "value", None)))
+
+    start = threading.Thread.start
+
+    def wrapping(thread: threading.Thread) -> None:
+        inner = thread.run
+
+        def outer() -> None:
+            finalize(int)
+            inner()
+
+        thread.run = outer  # type: ignore[method-assign]
+        start(thread)
+
+    threading.Thread.start = wrapping  # type: ignore[method-assign]
+    try:
+        with installed():
+            in_thread(target)
+    finally:
+        threading.Thread.start = start  # type: ignore[method-assign]
+    assert seen == ["there"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_a_thread_that_can_not_be_announced(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch, plugin: Plugin, reports: Any
+) -> None:
+    """What fails before `run()` is reported, and `run()` is called; but an exit is an exit. Nothing stays behind."""
+    ran: list[int] = []
+
+    def fail(thread: threading.Thread) -> None:
+        raise error
+
+    plugin.thread_started(lambda thread, **extra: None)
+    monkeypatch.setattr("threadhooks.announce._begin", fail)
+    with installed():
+        in_thread(lambda: ran.append(1))
+    assert ran == ([1] if error is RuntimeError else [])
+    assert [report.exc_type for report in reports] == [error]
+    assert _sentinel.announcing == {}
 
 
 def test_run_that_is_called_by_hand(events: Events) -> None:
@@ -1597,6 +1658,47 @@ def test_announced_again(plugin: Plugin, events: Events) -> None:
     thread = in_thread(body)
     assert lives(events) == {thread: [*SIGNALS[:2], *SIGNALS[:2], "thread_exited"]}
     assert told == [raised, None, None]
+
+
+def test_announced_in_a_hook_of_the_exit(plugin: Plugin, events: Events, reports: Any) -> None:
+    """In a hook of a thread's exit a block does nothing: the thread keeps its exception, and is announced once."""
+    told: list[BaseException | None] = []
+    plugin.thread_exited(lambda thread, exception, **extra: told.append(exception))
+    raised = SystemExit()
+
+    def body() -> None:
+        finalize(announced()(lambda: events.append(("hook", threading.current_thread()))))
+        raise raised
+
+    with installed():
+        thread = in_thread(body)
+    assert lives(events) == {thread: ["thread_started", "thread_exiting", "hook", "thread_exited"]}
+    assert told == [raised]
+
+
+def test_announced_that_ends_in_another_thread(events: Events) -> None:
+    """A block that a generator began and another thread ends raises there, and touches neither thread's hooks."""
+
+    def generator() -> Iterator[None]:
+        with announced():
+            finalize(int)
+            yield
+
+    begun = generator()
+    next(begun)
+    caught: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            begun.close()  # type: ignore[attr-defined]
+        except RuntimeError as error:
+            caught.append(error)
+
+    with installed():
+        thread = in_thread(body)
+    assert "ends in another thread" in str(caught[0])
+    assert lives(events) == {threading.main_thread(): ["thread_started"], thread: LIFE[:1] + LIFE[2:]}
+    assert _sentinel.announcing == {}
 
 
 def test_announced_in_the_main_thread(plugin: Plugin, events: Events) -> None:

@@ -600,6 +600,73 @@ def test_a_subprocess(program: Program) -> None:
     )
 
 
+def test_blocks_of_other_threads_are_over_in_the_child(program: Program) -> None:
+    """A `muted()` or `installed()` block that another thread was executing at the fork is not in force in the child."""
+    assert program(
+        text("""
+        def block():
+            with thread_exited.muted(), threadhooks.installed():
+                inside.set()
+                go_on.wait()
+
+        @plugin.thread_started
+        def begun(thread, **extra):
+            say("begun", thread.name)
+
+        inside, go_on = threading.Event(), threading.Event()
+        other = threading.Thread(target=block, name="other")
+        other.start()
+        inside.wait()
+
+        def child():
+            say("muted:", thread_exited.is_muted)
+            thread = threading.Thread(target=threadhooks.attach, name="child's")
+            thread.start()
+            thread.join()
+
+        fork(child) and os._exit(0)
+        with thread_exited.muted():
+            fork(lambda: say("muted:", thread_exited.is_muted)) and os._exit(0)
+        go_on.set()
+        other.join()
+        plugin.close()
+        """)
+    ) == ("child MainThread: muted: False\nchild child's: exited child's\nchild MainThread: muted: True\n", "", 0)
+
+
+def test_a_fork_in_a_signal_handler_while_a_plugin_is_being_closed(program: Program) -> None:
+    """Who waits in `close` and forks in a signal handler goes on in both processes."""
+    assert program(
+        text("""
+        import signal
+
+        def hook():
+            running.set()
+            go_on.wait()
+
+        def handler(*args):
+            global child
+            child = os.fork()
+            if child:
+                go_on.set()
+
+        running, go_on = threading.Event(), threading.Event()
+        thread = threading.Thread(target=plugin.register, args=(hook,))
+        thread.start()
+        running.wait()
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        plugin.close()
+        if not child:
+            say("closed")
+            os._exit(0)
+        wait(child)
+        say("closed")
+        thread.join()
+        """)
+    ) == ("child MainThread: closed\nparent MainThread: closed\n", "", 0)
+
+
 def test_a_resource_is_not_shared_with_the_child(program: Program) -> None:
     """The child opens its own value, and neither uses nor closes its parent's."""
     assert program(

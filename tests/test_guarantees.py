@@ -1383,3 +1383,29 @@ def test_l29_free_threaded_builds_and_fork(program: Callable[..., Any]) -> None:
             thread.join()
         """
     ) == ("hook of child's\n" + 8 * "hook of parent's\n", "", 0)
+
+
+def test_l30_classes_that_go_their_own_way(plugin: Plugin) -> None:
+    """A class with a property for `run`, or with a `start` that was taken before, has threads that announce nothing."""
+    ran: list[str] = []
+    told: list[str] = []
+
+    class Property(threading.Thread):
+        run = property(lambda self: lambda: ran.append(self.name))  # type: ignore[assignment]
+
+    class Taken(threading.Thread):
+        start_of_thread = threading.Thread.start
+
+        def start(self) -> None:
+            self.start_of_thread()
+
+        def run(self) -> None:
+            ran.append(self.name)
+
+    plugin.thread_started(lambda thread, **extra: told.append(thread.name))
+    with threadhooks.installed():
+        for thread in (Property(name="property"), Taken(name="taken"), threading.Thread(name="usual")):
+            thread.start()
+            thread.join()
+    assert ran == ["property", "taken"]
+    assert told == ["usual"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import gc
 import importlib
@@ -805,6 +806,93 @@ def test_a_receiver_chosen_but_not_called_is_never_called() -> None:
     thread.join(LONG)
     first.close()
     assert heard == []
+
+
+def test_close_waits_for_hooks_that_close_in_a_circle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hooks that wait for each other in `close` don't wait for who is in no hook: it waits for them all the same."""
+    plugin = Plugin("circle")
+    barrier = threading.Barrier(4)
+    slow, rest = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def closer() -> None:
+        barrier.wait(LONG)
+        plugin.close()
+        assert rest.wait(LONG)
+        ended.append("closer")
+
+    def sleeper() -> None:
+        barrier.wait(LONG)
+        assert slow.wait(LONG)
+        ended.append("sleeper")
+
+    def outside() -> None:
+        barrier.wait(LONG)
+        plugin.close()
+        ended.append("outsider")
+
+    def wake() -> None:  # the outsider alone, so that it looks while the others still stand there
+        for news, (ident, _) in list(plugins._waiting.items()):
+            if ident == outsider.ident:
+                with suppress(RuntimeError):
+                    news.release()
+
+    outsider = threading.Thread(target=outside)
+    monkeypatch.setattr(plugins, "_wake", wake)
+    hooks = [threading.Thread(target=plugin.register, args=(hook,)) for hook in (closer, closer, sleeper)]
+    for thread in (*hooks, outsider):
+        thread.start()
+    deadline = time.monotonic() + LONG
+    while len(plugins._waiting) < 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    slow.set()
+    hooks[2].join(LONG)
+    outsider.join(0.2)
+    rest.set()
+    for thread in (*hooks, outsider):
+        thread.join(LONG)
+    assert ended == ["sleeper", "closer", "closer", "outsider"]
+
+
+def test_an_asynchronous_exception_in_a_hook_leaves_nothing_to_wait_for(plugin: Plugin) -> None:
+    """Thrown into a thread that runs hook after hook, it never makes a later `close` wait for a thread that is gone."""
+    hook = plugins._Hook(plugin, int)
+
+    class Thrown(BaseException):
+        pass
+
+    def body() -> None:
+        with suppress(Thrown):
+            going.set()
+            while True:
+                hook()
+
+    for number in range(300):
+        going = threading.Event()
+        thread = threading.Thread(target=body)
+        thread.start()
+        assert going.wait(LONG)
+        for _ in range(number % 50 * 20):  # another moment each time
+            pass
+        ident = ctypes.c_ulong(thread.ident)  # type: ignore[arg-type]
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(Thrown))
+        thread.join(LONG)
+        assert plugins._running == {}
+
+
+def test_close_that_is_interrupted_gives_the_name_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt while `close` waits leaves a closed plugin, whose name is free."""
+
+    def interrupt(plugin: Plugin) -> None:
+        raise KeyboardInterrupt
+
+    plugin = Plugin("interrupted")
+    with monkeypatch.context() as patched:
+        patched.setattr(Plugin, "_wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            plugin.close()
+    assert plugin.closed
+    Plugin("interrupted").close()
 
 
 def test_a_hook_may_close_its_own_plugin() -> None:

@@ -2324,3 +2324,27 @@ def test_an_argument_of_any_name() -> None:
 
     assert resource(self=3) == 3
     resource.close(self=3)
+
+
+def test_each_announced_block_has_its_own_crash() -> None:
+    """The exception of each block of one thread is thrown into what was opened in it."""
+    log: list[str] = []
+
+    @per_thread(early=True)
+    def transaction(number: int) -> Iterator[None]:
+        try:
+            yield
+        except Crash:
+            log.append(f"roll back {number}")
+        else:
+            log.append(f"commit {number}")
+
+    def body() -> None:
+        for number, error in enumerate([Crash(), Crash(), None, Crash()]):
+            with contextlib.suppress(Crash), threadhooks.announced():
+                transaction(number)
+                if error is not None:
+                    raise error
+
+    in_thread(body)
+    assert log == ["roll back 0", "roll back 1", "commit 2", "roll back 3"]

@@ -770,6 +770,25 @@ def test_a_sentinel_that_was_kept_is_reported_and_its_hooks_are_not_run(
     assert kept_refs[0]() is None
 
 
+def test_a_kept_sentinel_closes_no_resource(reports: list[Any], steal: Steal) -> None:
+    """Not even the `finally` of a generator runs in the thread that drops another one's sentinel."""
+    log: list[Any] = []
+    kept: list[Any] = []
+
+    @threadhooks.per_thread
+    def guarded() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            log.append(threading.current_thread())
+
+    run(lambda: kept.extend(steal(guarded)))
+    kept.clear()
+    gc.collect()
+    assert log == []
+    assert "guarded" in str(reports[0].exc_value)
+
+
 def test_the_report_of_a_kept_sentinel_names_all_hooks(reports: list[Any], steal: Steal) -> None:
     """What is not run is named in the order of registration, be it false, or not fit for a truth value at all."""
     kept: list[Any] = []

@@ -72,8 +72,8 @@ _serials = itertools.count()
 _attached: dict[int, Stack] = {}  # by `Stack.key`
 _exiting: dict[int, Stack] = {}  # by ident: whose hooks are being run. Their thread-locals must not be touched
 _ended: dict[int, int] = {}  # by ident, the native id of the last thread of that ident that has exited
-announcing: dict[int, Stack | None] = {}  # by ident: who will announce the end of what it runs; if attached, its stack
-_abandoned: list[object] = []  # what a forked child must neither use nor destroy
+announcing: dict[int, None] = {}  # the idents of the threads that will announce the end of what they run
+_abandoned: list[object] = []  # what must neither be used nor destroyed, by a forked child above all
 _pid = os.getpid()
 
 
@@ -433,7 +433,7 @@ class Stack:
         self.thread = self.info = self.exception = None
 
     def abandon(self, *, all: bool = True) -> None:  # noqa: A002
-        """In a forked child: never run what is the parent's, nor destroy it, since a destructor may say goodbye."""
+        """Never run what belongs to a thread that isn't here, nor destroy it, since a destructor may say goodbye."""
         if self.values:
             _abandoned.append(self.values)
             self.values = {}
@@ -480,6 +480,7 @@ class _Sentinel:
                 f"not run: {stack.hooks()!r}"
             )
             report(error, _Sentinel, thread)
+            stack.abandon()  # a destructor might do what must not be done in this thread
             stack.forget()
             return
         # The thread has left threading._active. It is put back, or else current_thread(), and so logging, would make
@@ -542,8 +543,6 @@ def _publish(stack: Stack, thread: threading.Thread) -> Stack:
     is_main = isinstance(thread, threading._MainThread)  # type: ignore[attr-defined]
     stack = local.setdefault("main", stack) if is_main else _arm(stack, local)
     _attached[stack.key] = stack
-    if stack.ident in announcing:
-        announcing[stack.ident] = stack
     local["stack"] = stack  # last: who finds it, may rely on the rest
     return stack
 

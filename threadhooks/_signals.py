@@ -26,6 +26,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import os
 import sys
 import threading
 import weakref
@@ -146,7 +147,7 @@ class ThreadSignal(blinker.Signal):
         self.general: dict[object, _Connection] = {}  # to any sender
         self.buckets: dict[object, _Bucket] = {}  # to one sender, by sender
         self._order = itertools.count()
-        self._mutes: dict[object, None] = {}
+        self._mutes: dict[object, int] = {}  # the blocks of muted(), with the ident of the thread that executes each
 
     def __repr__(self) -> str:
         return f"<threadhooks.{self.name}>"
@@ -221,11 +222,11 @@ class ThreadSignal(blinker.Signal):
         Clean-ups are not receivers: they run all the same.
         """
         token = object()
-        self._mutes[token] = None
+        self._mutes[token] = threading.get_ident()
         try:
             yield
         finally:
-            del self._mutes[token]
+            self._mutes.pop(token, None)
 
     def has_receivers_for(self, sender: Any) -> bool:
         """Whether a receiver is connected to `sender` or to any sender; it may have died since."""
@@ -289,3 +290,15 @@ thread_exited: ThreadSignal = ThreadSignal(
     "thread_exited",
     "Sent by every attached thread as it ends, before its `join()` returns; thread-locals are already gone.",
 )
+
+
+def _after_fork_in_child() -> None:
+    here = threading.get_ident()
+    for signal in (thread_started, thread_exiting, thread_exited):
+        for token, ident in list(signal._mutes.items()):
+            if ident != here:  # the end of that block will not come
+                del signal._mutes[token]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

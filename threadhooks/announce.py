@@ -27,11 +27,11 @@ from contextlib import contextmanager
 from threading import current_thread, get_ident
 from typing import Any
 
-from ._sentinel import Stack, ThreadInfo, announcing, current
+from ._sentinel import Stack, ThreadInfo, _exiting, announcing, attached_here, current
 from ._signals import report, thread_exited, thread_exiting, thread_started
 
 _wanted = False  # by install()
-_blocks: dict[object, None] = {}  # of installed(), that are being executed
+_blocks: dict[object, int] = {}  # of installed(), that are being executed, with the ident of the thread that does
 _wrappers: dict[type, tuple[Any, Any]] = {}  # what we last put in the place of `start`, and of what, by class
 _lock = threading.RLock()  # to put it there, and to take it away; a finaliser may come in between
 
@@ -42,19 +42,15 @@ def _begin(thread: threading.Thread) -> None:
         thread_started.send(thread, info=current().describe())
 
 
-def _end(thread: threading.Thread, error: BaseException | None) -> None:
+def _end(stack: Stack, error: BaseException | None) -> None:
     """Announce that the body of the thread has ended: the early clean-ups, then `thread_exiting`."""
-    try:
-        stack = current()
-        stack.exception = error
-        # As at the late moment: the second unwinding finds what a receiver registered.
-        for step in (Stack.unwind_early, _send, Stack.unwind_early):
-            try:
-                step(stack)
-            except BaseException as failure:  # noqa: BLE001 - an asynchronous one
-                report(failure, step, thread)
-    finally:
-        announcing.pop(get_ident(), None)
+    stack.exception = error
+    # As at the late moment: the second unwinding finds what a receiver registered.
+    for step in (Stack.unwind_early, _send, Stack.unwind_early):
+        try:
+            step(stack)
+        except BaseException as failure:  # noqa: BLE001 - an asynchronous one
+            report(failure, step, stack.thread)
 
 
 def _send(stack: Stack) -> None:
@@ -67,23 +63,36 @@ def announced() -> Generator[ThreadInfo, None, None]:
     """Announce the current thread for the length of the ``with`` block, as `install` does for the length of `run()`.
 
     Sends `thread_started`, and at the end, whether the block raised or not, runs the early clean-ups and sends
-    `thread_exiting`. Yields the thread's `ThreadInfo`. Within another such block, or under `install`, it does nothing.
+    `thread_exiting`. Yields the thread's `ThreadInfo`. Within another such block, under `install`, or in a hook of the
+    thread's exit, it does nothing.
+
+    Raises `RuntimeError` if the block ends in another thread, as that of a generator may.
     """
     stack = current()
     info = stack.describe()
     ident = get_ident()
-    if ident in announcing:
+    if ident in announcing or ident in _exiting:
         yield info
         return
-    announcing[ident] = stack
-    _begin(info.thread)
+    stack.exception = None  # of an earlier block
+    announcing[ident] = None
     try:
-        yield info
-    except BaseException as error:
-        _end(info.thread, error)
-        raise
-    else:
-        _end(info.thread, None)
+        _begin(info.thread)
+        try:
+            yield info
+        except BaseException as error:
+            _end_block(stack, ident, error)
+            raise
+        else:
+            _end_block(stack, ident, None)
+    finally:
+        announcing.pop(ident, None)
+
+
+def _end_block(stack: Stack, ident: int, error: BaseException | None) -> None:
+    if get_ident() != ident:
+        raise RuntimeError(f"the announced() block of {stack.thread!r} ends in another thread")
+    _end(stack, error)
 
 
 def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
@@ -98,25 +107,48 @@ def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
     ident = get_ident()
     if ident in announcing:  # somebody has wrapped us twice
         return run()  # type: ignore[no-any-return]
-    # A thread of which nobody wants to hear is not attached by us: that would cost it more than all the rest.
     announcing[ident] = None
-    if thread_started.general or thread_started.buckets:
-        _begin(thread)
     try:
-        run()
-    except BaseException as error:
-        _end(thread, error)
-        raise
-    heard = thread_exiting.general or thread_exited.general or thread_exiting.buckets or thread_exited.buckets
-    if announcing[ident] or heard:
-        _end(thread, None)
-    else:
-        del announcing[ident]
+        if thread_started.general or thread_started.buckets:
+            try:
+                _begin(thread)
+            except Exception as error:  # noqa: BLE001 - it can't be attached, but it shall run
+                report(error, _begin, thread)
+        try:
+            run()
+        except BaseException as error:
+            _end_run(thread, error)
+            raise
+        # A thread of which nobody wants to hear is not attached by us: that would cost it more than all the rest.
+        heard = thread_exiting.general or thread_exited.general or thread_exiting.buckets or thread_exited.buckets
+        if heard or attached_here():
+            _end_run(thread, None)
+    finally:
+        announcing.pop(ident, None)
     return None
+
+
+def _end_run(thread: threading.Thread, error: BaseException | None) -> None:
+    try:
+        stack = current()
+    except RuntimeError as failure:  # it can't be attached
+        report(failure, _end, thread)
+    else:
+        _end(stack, error)
 
 
 def _is_ours(run: Any) -> bool:
     return run is _run or (isinstance(run, functools.partial) and run.func is _run)
+
+
+def _put(thread: threading.Thread, run: Callable[[], None]) -> bool:
+    if hasattr(type(type(thread).run), "__set__"):  # a property of the class, which may do anything
+        return False
+    try:
+        object.__setattr__(thread, "run", run)
+    except AttributeError:
+        return False
+    return True
 
 
 def _take_back(thread: threading.Thread, previous: Callable[[], None] | None) -> None:
@@ -146,9 +178,7 @@ def _wrap(start: Callable[..., Any]) -> Callable[..., Any]:
             if "run" in self.__dict__:
                 previous = run
                 ours = functools.partial(_run, previous=run)
-        try:
-            object.__setattr__(self, "run", ours)
-        except AttributeError:  # it is a property of the class: this thread can't be made to announce itself
+        if not _put(self, ours):  # this thread can't be made to announce itself
             return start(self, *args, **kwargs)
         try:
             return start(self, *args, **kwargs)
@@ -212,18 +242,23 @@ def uninstall() -> None:
 def installed() -> Generator[None, None, None]:
     """As `install`, for the length of the ``with`` block, whichever thread starts threads. Blocks nest and overlap."""
     token = object()
-    _blocks[token] = None
+    _blocks[token] = get_ident()
     try:
         _patch()
         yield
     finally:
-        del _blocks[token]
+        _blocks.pop(token, None)
         _patch()
 
 
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.RLock()  # another thread may have held it
+    here = get_ident()
+    for token, ident in list(_blocks.items()):
+        if ident != here:  # its end will not come
+            del _blocks[token]
+    _patch()
 
 
 if hasattr(os, "register_at_fork"):

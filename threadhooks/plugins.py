@@ -56,8 +56,13 @@ class _Hook:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         # Say that it runs, then look whether the plugin is closed: close() does the same the other way round.
-        with _Running(self.plugin):
+        running = _Running(self.plugin)
+        try:
+            _running[running] = None
             return None if self.plugin._closed else self.func(*args, **kwargs)
+        finally:
+            _running.pop(running, None)
+            _wake()
 
     def __repr__(self) -> str:
         return f"{describe(self.func)} of plugin {self.plugin.name!r}"
@@ -67,20 +72,13 @@ plain.add(_Hook)
 
 
 class _Running:
-    """That this thread is running hooks of a plugin, for the length of a ``with`` block."""
+    """That this thread is running hooks of a plugin: while it is in `_running`."""
 
     __slots__ = ("ident", "plugin")
 
     def __init__(self, plugin: Plugin) -> None:
         self.plugin = plugin
         self.ident = get_ident()
-
-    def __enter__(self) -> None:
-        _running[self] = None
-
-    def __exit__(self, *_: object) -> None:
-        del _running[self]
-        _wake()
 
 
 _running: dict[_Running, None] = {}
@@ -94,16 +92,19 @@ def _wake() -> None:
             news.release()
 
 
-def _goes_on(ident: int, without: int, seen: tuple[int, ...] = ()) -> bool:
+def _goes_on(ident: int, without: int) -> bool:
     """Whether a thread that runs a hook will go on though the thread `without` doesn't."""
-    if ident in (without, *seen):
-        return False
-    plugins = [plugin for waiter, plugin in list(_waiting.values()) if waiter == ident]
-    return all(
-        _goes_on(running.ident, without, (*seen, ident))
-        for running in list(_running)
-        if running.plugin in plugins and running.ident != ident
-    )
+    seen = {ident}
+    ahead = [ident]  # itself, then all that it waits for, through whatever others
+    for ident in ahead:
+        if ident == without:
+            return False
+        plugins = [plugin for waiter, plugin in list(_waiting.values()) if waiter == ident]
+        for running in list(_running):
+            if running.plugin in plugins and running.ident not in seen:
+                seen.add(running.ident)
+                ahead.append(running.ident)
+    return True
 
 
 class Plugin:
@@ -246,7 +247,9 @@ class Plugin:
         for hook, signal in list(self._receivers.items()):
             signal.disconnect(hook)
         self._receivers.clear()
-        with _Running(self):  # before any clean-up is taken: who closes at the same time, waits for it
+        running = _Running(self)
+        try:
+            _running[running] = None  # before any clean-up is taken: who closes at the same time, waits for it
             here = attached_here() if run else None
             mine: list[tuple[_Hook, Any]] = []
             for stack in attached():
@@ -260,9 +263,14 @@ class Plugin:
                     hook.func(*args, **kwargs)
                 except BaseException as error:  # noqa: BLE001
                     report(error, hook, threading.current_thread())
-        self._wait()
-        with suppress(IndexError):  # it was closed before
-            del _plugins[self._listed.pop()]
+        finally:
+            _running.pop(running, None)
+            _wake()
+        try:
+            self._wait()
+        finally:
+            with suppress(IndexError):  # it was closed before
+                del _plugins[self._listed.pop()]
 
     def _wait(self) -> None:
         here = get_ident()
@@ -271,9 +279,9 @@ class Plugin:
         _wake()  # those that need not wait for us any more
         try:
             while any(running.plugin is self and _goes_on(running.ident, here) for running in list(_running)):
-                news.acquire()
+                news.acquire(timeout=1)  # seconds: an asynchronous exception may have cost us the news
         finally:
-            del _waiting[news]
+            _waiting.pop(news, None)
 
 
 def _after_fork_in_child() -> None:
@@ -282,7 +290,10 @@ def _after_fork_in_child() -> None:
     for running in list(_running):
         if running.ident != here:
             del _running[running]
-    _waiting.clear()
+    for news, (waiter, _) in list(_waiting.items()):
+        if waiter != here:
+            del _waiting[news]
+    _wake()
 
 
 if hasattr(os, "register_at_fork"):
