@@ -79,8 +79,15 @@ def dying(batch: int) -> float:
     return (thread_time_ns() - start) / batch
 
 
+def on_one_processor() -> None:
+    """Stay there, where that can be had: or else it matters most on which one the system wakes whom."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def starting(target: Callable[[], object], threads: int) -> Sample:
     """Measure the start and join of a thread that runs `target`."""
+    on_one_processor()
 
     def sample() -> float:
         start = perf_counter_ns()
@@ -151,29 +158,38 @@ def with_local() -> None:
     local.bare = Bare()
 
 
-@row("thread-finalize", "start and join a thread with one `finalize`", "threadref.finalize", 1, ratio="cost")
+@row(
+    "thread-finalize", "start and join a thread with one `finalize`", "threadref.finalize", 1, ratio="cost", apart=False
+)
 def _(sizes: Sizes) -> Iterator[Sides]:
     yield Sides(starting(with_threadhooks, sizes.threads), starting(with_threadref, sizes.threads))
 
 
 @row("thread-finalize-object", "start and join a thread with one `finalize`", "weakref.finalize on the thread object",
-     ratio="cost")  # fmt: skip
+     ratio="cost", apart=False)  # fmt: skip
 def _(sizes: Sizes) -> Iterator[Sides]:
     yield Sides(starting(with_threadhooks, sizes.threads), starting(with_weakref, sizes.threads))
 
 
 @row("thread-finalize-local", "start and join a thread with one `finalize`", "a bare threading.local with `__del__`",
-     ratio="cost")  # fmt: skip
+     ratio="cost", apart=False)  # fmt: skip
 def _(sizes: Sizes) -> Iterator[Sides]:
     yield Sides(starting(with_threadhooks, sizes.threads), starting(with_local, sizes.threads))
 
 
-@row("thread-finalize-bare", "start and join a thread with one `finalize`", "a bare thread", ratio="cost")
+@row("thread-finalize-bare", "start and join a thread with one `finalize`", "a bare thread", ratio="cost", apart=False)
 def _(sizes: Sizes) -> Iterator[Sides]:
     yield Sides(starting(with_threadhooks, sizes.threads), starting(nothing, sizes.threads))
 
 
-@row("thread-installed", "start and join a thread under `install()`, no receivers", "a bare thread", 1.1, ratio="cost")
+@row(
+    "thread-installed",
+    "start and join a thread under `install()`, no receivers",
+    "a bare thread",
+    1.1,
+    ratio="cost",
+    apart=False,
+)
 def _(sizes: Sizes) -> Iterator[Sides]:
     bare = starting(nothing, sizes.threads)
 
@@ -185,7 +201,7 @@ def _(sizes: Sizes) -> Iterator[Sides]:
 
 
 @row("thread-installed-local", "start and join a thread under `install()`, no receivers",
-     "a bare threading.local with `__del__`", ratio="cost")  # fmt: skip
+     "a bare threading.local with `__del__`", ratio="cost", apart=False)  # fmt: skip
 def _(sizes: Sizes) -> Iterator[Sides]:
     bare = starting(nothing, sizes.threads)
 
@@ -215,6 +231,7 @@ def crowded(target: Callable[[], object], sizes: Sizes) -> Iterator[Sides]:
         return statistics.median(exit_and_join(target) for _ in range(sizes.threads))
 
     threading.stack_size(128 * 1024)
+    on_one_processor()
     # Who waits for an Event sits in one of a few queues of the kernel, and slows down everybody else who waits so.
     read, _ = os.pipe()
 

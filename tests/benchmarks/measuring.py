@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """What a row compares: each call of `ours` and `peer` measures once. One process calls only one of them."""
+    """What a row compares: each call of `ours` and `peer` measures once."""
 
     ours: Sample
     peer: Sample
@@ -50,6 +50,7 @@ class Row(NamedTuple):
     target: float | None
     ratio: Ratio  # how many times as fast, or how many times the cost, or how many times the throughput
     unit: str
+    apart: bool  # whether each side has a process of its own
     sides: Callable[[Sizes], AbstractContextManager[Sides]]
 
 
@@ -74,36 +75,33 @@ ROWS: list[Row] = []
 
 
 def row(
-    name: str, what: str, peer: str, target: float | None = None, *, ratio: Ratio = "speed", unit: str = "ns"
+    name: str,
+    what: str,
+    peer: str,
+    target: float | None = None,
+    *,
+    ratio: Ratio = "speed",
+    unit: str = "ns",
+    apart: bool = True,
 ) -> Callable[[Callable[[Sizes], Iterator[Sides]]], None]:
     """Decorator: make a row of a generator function that yields its two sides, between setting up and tidying up."""
 
     def add(sides: Callable[[Sizes], Iterator[Sides]]) -> None:
-        ROWS.append(Row(name, what, peer, target, ratio, unit, contextmanager(sides)))
+        ROWS.append(Row(name, what, peer, target, ratio, unit, apart, contextmanager(sides)))
 
     return add
 
 
 class Worker:
-    """A process that measures one side of a row, whenever it is asked to."""
+    """A process that measures one side of a row, or the other, whenever it is asked to."""
 
-    def __init__(self, row: Row, side: Literal["ours", "peer"], sizes: Sizes) -> None:
-        module = __name__.replace("measuring", "worker")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", module, row.name, side, *map(str, sizes)],
-            cwd=ABOVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
 
-    def __enter__(self) -> Sample:
-        return self._sample
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate()  # the end of its input ends it
-
-    def _sample(self) -> float:
+    def measure(self, side: Literal["ours", "peer"]) -> float:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        print(file=self.process.stdin, flush=True)
+        print(side, file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{self.process.args} has ended: it has said why")
@@ -111,10 +109,21 @@ class Worker:
         return max(float(answer), 0.001)
 
 
+@contextmanager
+def working(row: Row, sizes: Sizes) -> Generator[Worker, None, None]:
+    module = __name__.replace("measuring", "worker")
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, row.name, *map(str, sizes)],
+        cwd=ABOVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    yield Worker(process)
+    process.communicate()  # the end of its input ends it
+
+
 def compare(row: Row, sizes: Sizes) -> Result:
-    """Measure both sides of `row` in turns, each in a process of its own."""
-    with Worker(row, "ours", sizes) as ours_sample, Worker(row, "peer", sizes) as peer_sample:
-        samples = list(_samples(ours_sample, peer_sample, sizes.rounds))
+    """Measure both sides of `row` in turns."""
+    with working(row, sizes) as worker, working(row, sizes) if row.apart else nullcontext(worker) as other:
+        samples = list(_samples(lambda: worker.measure("ours"), lambda: other.measure("peer"), sizes.rounds))
     ratios = [peer / ours if row.ratio == "speed" else ours / peer for ours, peer in samples]
     ratio = statistics.median(ratios)
     first, _, third = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3

@@ -1,4 +1,4 @@
-"""The process that measures one side of a row: see `measuring.Worker`."""
+"""The process that measures: see `measuring.Worker`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from . import exiting, importing, parallel, registering, sending  # noqa: F401 -
 from .measuring import ROWS, Sizes
 
 
-def main(name: str, side: str, *sizes: str) -> None:
+def main(name: str, *sizes: str) -> None:
     (row,) = (row for row in ROWS if row.name == name)
     with row.sides(Sizes(*map(int, sizes))) as sides:
-        measure = getattr(sides, side)
-        for _ in sys.stdin:
+        for side in sys.stdin:
             gc.collect()  # no sample shall pay for another's garbage
-            print(measure(), flush=True)
+            print(getattr(sides, side.strip())(), flush=True)
     os._exit(0)  # nobody needs to see ten thousand threads off
 
 
