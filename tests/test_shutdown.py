@@ -351,6 +351,10 @@ def test_a_daemon_that_holds_a_lock_of_its_hooks(program: Program) -> None:
     ) == ("end\n", "", 0)
 
 
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")) and sys.version_info < (3, 14),
+    reason="one time in a hundred it hangs, with bare threads and a thread-local as well (L7)",
+)
 def test_daemons_that_exit_while_the_interpreter_does(program: Program) -> None:
     """Daemons that come and go until the very end are no trouble to it."""
     for _ in range(5):
