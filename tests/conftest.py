@@ -63,11 +63,12 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[threading.ExceptHookArgs]:
 
 @pytest.fixture
 def no_collection() -> Iterator[None]:
-    """What is freed here, is freed without the collector: nothing ties it in a cycle."""
+    """What is freed or closed here, is so without the collector: nothing ties it in a cycle."""
     gc.collect()
     gc.disable()
     yield
     gc.enable()
+    gc.collect()
 
 
 def _module(obj: object) -> str:

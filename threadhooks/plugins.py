@@ -56,6 +56,8 @@ class _Hook:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         # Say that it runs, then look whether the plugin is closed: close() does the same the other way round.
+        # To take that back is written out, here and in close(): at the entry of a function of ours, an asynchronous
+        # exception could come before it.
         running = _Running(self.plugin)
         try:
             _running[running] = None

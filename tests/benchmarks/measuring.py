@@ -92,38 +92,30 @@ def row(
     return add
 
 
-class Worker:
-    """A process that measures one side of a row, or the other, whenever it is asked to."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def measure(self, side: Literal["ours", "peer"]) -> float:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print(side, file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"{self.process.args} has ended: it has said why")
-        # A clock that stands still gives 0: a thousandth of a nanosecond keeps the ratio finite.
-        return max(float(answer), 0.001)
-
-
 @contextmanager
-def working(row: Row, sizes: Sizes) -> Generator[Worker, None, None]:
+def working(row: Row, sizes: Sizes) -> Generator[Callable[[Literal["ours", "peer"]], float], None, None]:
+    """A process that measures one side of `row`, or the other, whenever it is asked to."""
     module = __name__.replace("measuring", "worker")
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, row.name, *map(str, sizes)],
-        cwd=ABOVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    yield Worker(process)
-    process.communicate()  # the end of its input ends it
+    command = [sys.executable, "-m", module, row.name, *map(str, sizes)]
+    with subprocess.Popen(command, cwd=ABOVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def measure(side: str) -> float:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            print(side, file=process.stdin, flush=True)
+            answer = process.stdout.readline()
+            if not answer:
+                raise RuntimeError(f"{command} has ended: it has said why")
+            # A clock that stands still gives 0: a thousandth of a nanosecond keeps the ratio finite.
+            return max(float(answer), 0.001)
+
+        yield measure  # afterwards, the end of its input ends it
 
 
 def compare(row: Row, sizes: Sizes) -> Result:
     """Measure both sides of `row` in turns."""
-    with working(row, sizes) as worker, working(row, sizes) if row.apart else nullcontext(worker) as other:
-        samples = list(_samples(lambda: worker.measure("ours"), lambda: other.measure("peer"), sizes.rounds))
+    with working(row, sizes) as measure, working(row, sizes) if row.apart else nullcontext(measure) as other:
+        samples = list(_samples(lambda: measure("ours"), lambda: other("peer"), sizes.rounds))
     ratios = [peer / ours if row.ratio == "speed" else ours / peer for ours, peer in samples]
     ratio = statistics.median(ratios)
     first, _, third = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
@@ -142,11 +134,11 @@ def compare(row: Row, sizes: Sizes) -> Result:
 def _samples(ours: Sample, peer: Sample, rounds: int) -> Generator[tuple[float, float], None, None]:
     for number in range(-1, rounds):
         if number % 2:
-            pair = ours(), peer()
+            mine, theirs = ours(), peer()
         else:
-            pair = (peer(), ours())[::-1]
+            theirs, mine = peer(), ours()
         if number >= 0:  # the first one warms up
-            yield pair
+            yield mine, theirs
 
 
 def in_thread(body: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""The process that measures: see `measuring.Worker`."""
+"""The process that measures: see `measuring.working`."""
 
 from __future__ import annotations
 

@@ -26,16 +26,6 @@ def table(recipe: ModuleType) -> Iterator[None]:
     recipe.engine.dispose()
 
 
-@pytest.fixture
-def no_collection() -> Iterator[None]:
-    """Only threadhooks closes sessions: the garbage collector doesn't."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-    gc.collect()
-
-
 def run_threads(target: Callable[[], object], count: int) -> None:
     """Run `target` in `count` threads of its own, a few at a time; what it raises is raised."""
     failures = []
