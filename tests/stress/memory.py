@@ -5,8 +5,10 @@
 Every thread registers clean-ups, from its body and from a hook, logs from a hook, has a hook that fails, resolves
 references, connects a receiver to itself, and opens a resource. After a warm-up, three figures are taken again and
 again: the resident size, the objects that the collector knows, and the blocks that are allocated. A leak of one object
-a thread shows in the last two within a few hundred threads. Exit status 1 if the least of the later samples is above
-the greatest of the early ones by more than is allowed.
+a thread shows in the last two within a few hundred threads. A figure grows if the least of its later samples is above
+the greatest of the early ones by more than is allowed. The resident size of the free-threaded build comes and goes by
+megabytes, so that a short run may end on a crest: if that alone grew, all is measured again, and what leaks grows each
+time. Exit status 1 if something grew.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import threadhooks
 from threadhooks import threadref
 
 SAMPLES = 24
+ATTEMPTS = 4
 BATCH = 16
 ALLOWED = {"resident bytes": 1 << 20, "objects": 20, "allocated blocks": 200}
 
@@ -111,6 +114,22 @@ def run(threads: int) -> None:
         output.truncate()
 
 
+def measure(chunk: int) -> list[str]:
+    """Let threads come and go, print the figures, and return the names of those that grew."""
+    samples = []
+    for _ in range(SAMPLES):
+        run(chunk)
+        samples.append(sample())
+    grown = []
+    for name, allowed in ALLOWED.items():
+        values = [taken[name] for taken in samples]
+        early, late = max(values[: SAMPLES // 3]), min(values[-SAMPLES // 3 :])
+        if late - early > allowed:
+            grown.append(name)
+        print(f"{name:>20} {early:>14,} {late:>14,} {late - early:>+12,}{' GROWS' if name in grown else ''}")
+    return grown
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress.memory", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -123,25 +142,20 @@ def main() -> int:
 
     threading.excepthook = count
     chunk = max(BATCH, threads // SAMPLES // BATCH * BATCH)
-    with threadhooks.installed():
-        run(max(chunk, 2000))  # the warm-up
-        samples = []
-        for _ in range(SAMPLES):
-            run(chunk)
-            samples.append(sample())
     print(f"{sys.version.split(' (')[0]}: {chunk * SAMPLES:,} threads")
     if LOGGING_USES_A_THREAD_LOCAL:
         print("without hooks that log: this version of logging leaks there")
-    grown = False
-    for name, allowed in ALLOWED.items():
-        values = [taken[name] for taken in samples]
-        early, late = max(values[: SAMPLES // 3]), min(values[-SAMPLES // 3 :])
-        grown |= late - early > allowed
-        print(f"{name:>20} {early:>14,} {late:>14,} {late - early:>+12,}{' GROWS' if late - early > allowed else ''}")
-    if reports[0] < chunk * SAMPLES:
-        print(f"only {reports[0]:,} of the failing hooks were reported")
-        return 1
-    return int(grown)
+    with threadhooks.installed():
+        run(max(chunk, 2000))  # the warm-up
+        reports[0] = 0
+        for attempt in range(1, ATTEMPTS + 1):
+            grown = measure(chunk)
+            if reports[0] < attempt * chunk * SAMPLES:
+                print(f"only {reports[0]:,} of the failing hooks were reported")
+                return 1
+            if grown != ["resident bytes"]:
+                return int(bool(grown))
+    return 1
 
 
 if __name__ == "__main__":
