@@ -934,27 +934,6 @@ def test_what_is_destroyed_as_hooks_run_may_register() -> None:
     assert log == ["first", "accepted", "later"]
 
 
-def test_a_reference_is_let_go_after_its_callback() -> None:
-    """A reference that its callback drops is destroyed before the next callback, with what a subclass has added."""
-    log: list[str] = []
-    refs: dict[int, Any] = {}
-
-    class Sub(ref):
-        __slots__ = ("farewell",)
-
-    def callback(reference: Any) -> None:
-        log.append(f"called {max(refs)}")
-        del refs[max(refs)]
-
-    def body() -> None:
-        for number in range(3):
-            refs[number] = Sub(callback)
-            refs[number].farewell = Farewell(lambda number=number: log.append(f"gone {number}"))
-
-    run(body)
-    assert log == ["called 2", "gone 2", "called 1", "gone 1", "called 0", "gone 0"]
-
-
 @pytest.mark.parametrize("objects", range(12))
 def test_a_collection_while_a_reference_is_made(objects: int) -> None:
     """A finaliser that registers, and is called as a reference is being made, does not cost it its callback."""

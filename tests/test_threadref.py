@@ -506,6 +506,27 @@ class TestRef:
         assert calls == [reference]
         assert (reference._callback, reference._mark) == ("mine", "mine")
 
+    def test_one_that_its_callback_drops(self, threadref: ModuleType) -> None:
+        """A reference that a callback drops is destroyed once all have been called, in the thread that ends."""
+        calls: list[Any] = []
+        references: dict[int, Any] = {}
+
+        class Sub(threadref.ref):  # type: ignore[name-defined,misc]
+            def __del__(self) -> None:
+                calls.append(("gone", threading.get_ident()))
+
+        def drop(reference: Any) -> None:
+            calls.append(max(references))
+            references.popitem()
+
+        def body() -> int:
+            for number in range(3):
+                references[number] = Sub(drop)
+            return threading.get_ident()
+
+        ident = in_thread(body)
+        assert calls == [2, 1, 0, *[("gone", ident)] * 3]
+
     def test_subclass_that_guards_its_attributes(self, threadref: ModuleType) -> None:
         """A subclass may forbid that its attributes be set."""
         calls: list[Any] = []

@@ -34,7 +34,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from operator import length_hint
 from threading import get_ident, get_native_id
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -156,14 +157,13 @@ class _Segment:
     def __init__(self, stack: Stack, anchor: Anchor) -> None:
         self.stack = stack
         self.anchor: Anchor | None = anchor
-        self.refs: list[Any] = []  # once they are dead: those that wait, oldest first
+        self.refs: Iterator[Any] = iter(())  # once they are dead: those that wait, newest first
 
     def die(self) -> None:
         """Let the references die, all at once."""
         anchor = self.anchor
         if anchor is not None:
-            self.refs = getweakrefs(anchor)
-            self.refs.reverse()
+            self.refs = iter(getweakrefs(anchor))
             self.anchor = anchor.thread = None  # another thread may be looking at the anchor just now
 
     def __call__(self) -> None:
@@ -173,9 +173,7 @@ class _Segment:
         entries[self] = self  # below what will be registered
         stack.anchor = False  # until something is registered
         self.die()
-        refs = self.refs
-        while refs:
-            ref = refs.pop()
+        for ref in self.refs:
             try:
                 callback = ref._thread_callback
                 ref._thread_callback = None  # a dead reference keeps nothing alive
@@ -292,7 +290,7 @@ class Stack:
         if self.segments:
             for segment in list(self.segments):
                 entries.setdefault(segment, segment)  # one that an asynchronous exception has cost us
-                waiting += len(segment.refs)
+                waiting += length_hint(segment.refs)
         pop = entries.popitem
         entry: Any = None
         state: Any = None
@@ -372,7 +370,7 @@ class Stack:
             state = self.entries.get(entry)
             if isinstance(entry, _Segment):
                 callbacks = [entry._take_callback(ref) for ref in entry.refs]
-                hooks += [callback for callback in callbacks if callback is not None]
+                hooks += [callback for callback in reversed(callbacks) if callback is not None]
             elif state is not None:
                 hooks.append(unpack(state)[0])
         return hooks
