@@ -384,26 +384,21 @@ class Stack:
     def exit(self, ident: int) -> None:
         """Run all that waits for the end of this thread, in this thread."""
         for _ in range(_MOST_INTERRUPTIONS):
-            try:
-                self._exit(ident)
+            try:  # after an exception, this goes on where it was
+                _exiting[ident] = self
+                if self.segments:
+                    self.let_refs_die()
+                self.unwind()
+                if not self.sent:
+                    self.sent = True
+                    if thread_exited.general or thread_exited.buckets:
+                        thread_exited.send(self.thread, info=self.describe(), exception=self.exception)
+                    self.exception = None  # here, since what it keeps alive may register as it is destroyed
+                if self.entries or self.segments:  # what a receiver registered
+                    self.unwind()
+                return
             except BaseException as error:  # noqa: BLE001 - an asynchronous one: what a hook raises doesn't get here
                 report(error, self.exit, self.thread)
-            else:
-                return
-
-    def _exit(self, ident: int) -> None:
-        # After an exception, this goes on where it was.
-        _exiting[ident] = self
-        if self.segments:
-            self.let_refs_die()
-        self.unwind()
-        if not self.sent:
-            self.sent = True
-            if thread_exited.general or thread_exited.buckets:
-                thread_exited.send(self.thread, info=self.describe(), exception=self.exception)
-            self.exception = None  # here, since what it keeps alive may register as it is destroyed
-        if self.entries or self.segments:  # what a receiver registered
-            self.unwind()
 
     def end(self, ident: int, active: dict[int, threading.Thread], before: threading.Thread | None) -> None:
         """The last of this thread's exit. To repeat it does no harm."""
@@ -450,9 +445,7 @@ class _Sentinel:
     def __del__(
         self, getpid: Callable[[], int] = os.getpid, is_finalizing: Callable[[], bool] = sys.is_finalizing
     ) -> None:
-        # A forked child destroys the locals of the threads that it hasn't got, before any handler of ours could run.
-        # An interpreter that ends destroys those of daemons, in the main thread.
-        if getpid() != _pid or is_finalizing():
+        if is_finalizing():  # an interpreter that ends destroys the locals of daemons, in the main thread
             return
         stack = self.stack
         del self  # a hook's traceback refers to this frame
@@ -460,6 +453,10 @@ class _Sentinel:
         if stack is None or thread is None:
             return
         ident = get_ident()
+        here = get_native_id() == stack.native_id and (ident == stack.ident or _GREEN)
+        if not here and getpid() != _pid:
+            # A forked child destroys the locals of threads that it hasn't got, before any handler of ours could run.
+            return
         active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
         before = active.get(ident)
         if before is thread:
@@ -472,7 +469,7 @@ class _Sentinel:
         if not (stack.entries or thread_exited.general or thread_exited.buckets):
             stack.end(ident, active, before)
             return
-        if get_native_id() != stack.native_id or (ident != stack.ident and not _GREEN):
+        if not here:
             error = RuntimeError(
                 f"the sentinel of {thread!r} was finalised in another thread, since somebody had kept it; "
                 f"not run: {stack.hooks()!r}"
