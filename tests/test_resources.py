@@ -581,6 +581,11 @@ async def async_generator_function() -> Any:
     yield
 
 
+class CallGenerates:
+    def __call__(self) -> Iterator[None]:
+        yield
+
+
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize(
     ("func", "message"),
@@ -588,11 +593,20 @@ async def async_generator_function() -> Any:
         (coroutine_function, "coroutine function"),
         (async_generator_function, "coroutine function"),
         (functools.partial(coroutine_function), "coroutine function"),
+        (CallGenerates(), "generator function"),
         (7, "must be callable"),
         ("resource", "must be callable"),
         (Manager([]), "must be callable"),
     ],
-    ids=["coroutine", "asynchronous generator", "partial coroutine", "number", "string", "context manager"],
+    ids=[
+        "coroutine",
+        "asynchronous generator",
+        "partial coroutine",
+        "call generates",
+        "number",
+        "string",
+        "context manager",
+    ],
 )
 def test_what_can_not_be_a_resource_is_refused_at_decoration(func: Any, message: str, early: bool) -> None:
     """What could never be opened is refused with a `TypeError`, in either form of the decorator."""
@@ -1116,6 +1130,44 @@ def test_an_instance_is_not_kept_alive(log: Log, no_collection: None) -> None:
     closed = [("closed", ("a",)), ("closed", ("b",))]
     assert sorted(log[2:4]) == closed
     assert log[4:] == ["the owner is gone"]
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["used before ours", "used after ours"])
+def test_an_instance_that_dies_with_a_thread_local(first: bool, reports: list[Any]) -> None:
+    """The value of an instance that is held by another thread-local is closed as the thread ends, as it ends.
+
+    The closing sees the exception of `run()`, and its thread as the current one; no dummy stays behind.
+    """
+    local = threading.local()
+    seen: list[Any] = []
+    raised = Crash()
+
+    class Client:
+        @per_thread
+        def transaction(self) -> Iterator[None]:
+            try:
+                yield
+            except BaseException as error:
+                seen.append((error, threading.current_thread()))
+                raise
+
+    def body() -> None:
+        if first:
+            local.client = Client()
+        else:
+            threadhooks.attach()
+            local.client = Client()
+        local.client.transaction()
+        raise raised
+
+    with threadhooks.installed():
+        thread = threading.Thread(target=body)
+        thread.start()
+        thread.join(LONG)
+    assert seen == [(raised, thread)]
+    assert thread not in threading.enumerate()
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading._DummyThread)]
+    assert reports[0] == (raised, thread)
 
 
 def test_what_closing_for_a_dead_instance_raises_is_reported(reports: list[Any]) -> None:

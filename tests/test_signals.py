@@ -856,6 +856,24 @@ def assert_no_trace(signal: ThreadSignal) -> None:
     assert not signal.has_receivers_for(blinker.ANY)
 
 
+def generator(sender: object, **extra: object) -> Iterator[None]:
+    yield
+
+
+class Generating:
+    def __call__(self, sender: object, **extra: object) -> Iterator[None]:
+        yield
+
+
+@connections
+@pytest.mark.parametrize("hook", [generator, functools.partial(generator), Generating(), Generating().__call__])
+def test_generator_functions_are_refused(signal: ThreadSignal, connect: Any, hook: Any) -> None:
+    """What would only make a generator is refused, and leaves no trace."""
+    with pytest.raises(TypeError, match="a generator function, which does not run when it is called"):
+        connect(signal, hook)
+    assert_no_trace(signal)
+
+
 @connections
 @pytest.mark.parametrize(
     "hook",

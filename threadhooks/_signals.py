@@ -18,7 +18,8 @@ What it does not promise:
 
 - A receiver that is connected while a signal is being sent may miss that send; one that is disconnected meanwhile may
   still hear it. (`threadhooks.Plugin.close` does wait.)
-- The signals in `receiver_connected` and `receiver_disconnected` are blinker's own.
+- The signals in `receiver_connected` and `receiver_disconnected` are blinker's own, and so is `send_async`: what a
+  receiver raises there, ends it.
 """
 
 from __future__ import annotations
@@ -41,15 +42,16 @@ import blinker
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+# A call of such a function runs none of its code.
+_NOT_RUN = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERATOR
 
 
 def check_hook(hook: object) -> None:
-    """Raise `TypeError` for a hook that could never run: what can't be called, and what would need an event loop."""
+    """Raise `TypeError` for a hook that could never run: what can't be called, and what a call only prepares."""
     # This is on the path of each registration, and inspect is slow: most hooks are of one of these two types.
     if type(hook) is BuiltinFunctionType:
         return
-    if type(hook) is FunctionType and not (hook.__code__.co_flags & _ASYNC or hook.__dict__):
+    if type(hook) is FunctionType and not (hook.__code__.co_flags & _NOT_RUN or hook.__dict__):
         return
     if not callable(hook):
         raise TypeError(f"a hook must be callable, not {describe(hook)}")
@@ -57,15 +59,17 @@ def check_hook(hook: object) -> None:
     while isinstance(target, (functools.partial, staticmethod)):
         target = target.func if isinstance(target, functools.partial) else target.__func__
     for function in (target, type(target).__call__):
-        with suppress(Exception):  # an attribute that fails makes no coroutine function
+        why = None
+        with suppress(Exception):  # an attribute that fails makes no such function
             if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-                break
-    else:
-        return
-    raise TypeError(
-        f"{describe(hook)} is a coroutine function, and a thread that ends has no event loop to run it; "
-        "pass a plain function, which may call asyncio.run() or loop.call_soon_threadsafe()"
-    )
+                why = (
+                    "a coroutine function, and a thread that ends has no event loop to run it; "
+                    "pass a plain function, which may call asyncio.run() or loop.call_soon_threadsafe()"
+                )
+            elif inspect.isgeneratorfunction(function):
+                why = "a generator function, which does not run when it is called; pass a plain function"
+        if why is not None:
+            raise TypeError(f"{describe(hook)} is {why}")
 
 
 def report(error: BaseException, hook: object, thread: threading.Thread | None) -> None:
@@ -172,7 +176,7 @@ class ThreadSignal(blinker.Signal):
         holds is gone at once. Connecting it again keeps its place in the order. Everything about a sender is forgotten
         when the thread has exited, or the sender is garbage.
 
-        Raises `TypeError` if `receiver` can't be called or is a coroutine function, or can't be held weakly.
+        Raises `TypeError` if `receiver` can't be called, is a coroutine or generator function, or can't be held weakly.
         """
         check_hook(receiver)
         if weak:
@@ -252,7 +256,7 @@ class ThreadSignal(blinker.Signal):
         """Call every receiver as ``receiver(sender, **kwargs)``, in this thread, in the order of connection.
 
         Returns a list of ``(receiver, result)`` for those that returned. What the others raised goes to
-        `threading.excepthook`, with `sender` as its thread, and says which receiver it was.
+        `threading.excepthook`, with `sender` as its thread, and says which receiver it was. A muted signal calls none.
         """
         results: list[tuple[Callable[..., Any], Any]] = []
         if self._mutes:

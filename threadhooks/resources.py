@@ -9,8 +9,8 @@ Guarantees:
 What it does not promise:
 
 - A daemon thread that still runs when the interpreter ends keeps its values: they are not closed.
-- When an instance dies in another thread than the one that opened a value for it, the value is closed as late as its
-  thread ends, or opens one for another instance in the same place.
+- When an instance dies in another thread than the one that opened a value for it, or with a thread-local of that one,
+  the value is closed as late as its thread ends, or opens one for another instance in the same place.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -51,10 +52,18 @@ class _Value:
         self.owner: weakref.ref[Any] | None = None
         self.sees_crash = stack.exception is None  # or else it was opened after the crash
 
-    # With what it needs at hand: an instance may die when the globals are gone.
-    def _owner_died(self, _: object, get_ident: Any = get_ident, get_native_id: Any = get_native_id) -> None:
+    # With what it needs at hand: an instance may die when the globals are gone. It may also die with another
+    # thread-local, as the thread ends: then the sentinel closes the value, in a moment.
+    def _owner_died(
+        self,
+        _: object,
+        get_ident: Any = get_ident,
+        get_native_id: Any = get_native_id,
+        active: Any = threading._active,  # type: ignore[attr-defined]
+    ) -> None:
         stack = self.stack
-        if stack.ident == get_ident() and stack.native_id == get_native_id():
+        here: int = get_ident()
+        if stack.ident == here and stack.native_id == get_native_id() and active.get(here) is stack.thread:
             self.discard()
 
     def discard(self) -> None:
@@ -93,22 +102,25 @@ class PerThread(Generic[P, T_co]):
     """A resource of which each thread has its own value; made by `per_thread`.
 
     A call returns the current thread's value, which it opens if need be. Each combination of arguments, which must be
-    hashable, has a value of its own, as they are passed: by position or by name, with defaults or without. So has each
-    instance, for a method, whose ``self`` is a `weakref.proxy`.
+    hashable, has a value of its own, as they are passed: by position or by name, with defaults or without. (Those that
+    are equal, as 1 and 1.0, are the same.) So has each instance, for a method, whose ``self`` is a `weakref.proxy`: its
+    class must allow weak references.
 
-    What the opening raises is raised by the call, and nothing is kept. What the closing raises, at the end of a thread,
-    is reported to `threading.excepthook`.
+    What the opening raises is raised by the call, and nothing is kept; once the exit of the thread has been announced,
+    the call raises `RuntimeError`. What the closing raises, at the end of a thread, is reported to
+    `threading.excepthook`.
     """
 
     def __init__(
         self, func: Callable[P, Iterator[T_co] | AbstractContextManager[T_co]], *, early: bool = False
     ) -> None:
-        check_hook(func)
-        functools.update_wrapper(self, func, updated=())  # without its attributes: some may have names of ours
         self._open: Any = contextlib.contextmanager(func) if inspect.isgeneratorfunction(func) else func
+        check_hook(self._open)
+        functools.update_wrapper(self, func, updated=())  # without its attributes: some may have names of ours
         self._early = bool(early)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T_co:
+        """The current thread's value for these arguments, opened now if need be."""
         return self._get(None, args, kwargs)  # type: ignore[no-any-return]
 
     def __reduce__(self) -> str:
@@ -177,6 +189,7 @@ class BoundPerThread(Generic[P, T_co]):
         self._instance = instance
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T_co:
+        """The current thread's value for this instance and these arguments, opened now if need be."""
         return self._resource._get(self._instance, args, kwargs)  # type: ignore[no-any-return]
 
     def close(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
