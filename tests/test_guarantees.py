@@ -301,7 +301,7 @@ def test_g13_one_thread_alone() -> None:
 
 
 def test_g14_what_could_never_run_is_refused(plugin: Plugin) -> None:
-    """A coroutine function, or what can't be called, is refused when it is registered, with what to do instead."""
+    """What can't be called, or runs nothing when it is, is refused when it is registered, with what to do instead."""
 
     async def coroutine(*args: Any) -> None:
         pass
@@ -311,6 +311,13 @@ def test_g14_what_could_never_run_is_refused(plugin: Plugin) -> None:
             refuse(coroutine)
         with pytest.raises(TypeError, match="must be callable"):
             refuse("text")  # type: ignore[arg-type]
+
+    def generator(*args: Any) -> Iterator[None]:
+        yield
+
+    for refuse in (thread_exited.connect, plugin.thread_exited, plugin.register, plugin.register_early):
+        with pytest.raises(TypeError, match="a generator function"):
+            refuse(generator)
 
 
 def test_g15_any_mixture_of_threads() -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -180,13 +181,21 @@ async def coroutine_function() -> None:
     raise AssertionError("it is never run")
 
 
+def generator_function() -> Iterator[None]:
+    raise AssertionError("it is never run")
+    yield
+
+
 @pytest.mark.parametrize("method", ["register", "register_early", "thread_started", "thread_exiting", "thread_exited"])
 def test_a_hook_that_could_never_run_is_refused(plugin: Plugin, method: str) -> None:
-    """What can't be called, or is a coroutine function, is refused at once, and nothing is kept of it."""
+    """What can't be called, or is a coroutine or generator function, is refused, and nothing is kept of it."""
     with pytest.raises(TypeError, match="must be callable, not 3"):
         getattr(plugin, method)(3)
     with pytest.raises(TypeError, match=r"asyncio\.run\(\)"):
         getattr(plugin, method)(coroutine_function)
+    for hook in (generator_function, functools.partial(generator_function)):
+        with pytest.raises(TypeError, match="does not run when it is called"):
+            getattr(plugin, method)(hook)
     assert plugin.pending() == {}
     assert not any(signal.receivers for signal in (thread_started, thread_exiting, thread_exited))
 
@@ -367,6 +376,25 @@ def test_unregister_takes_back_by_equality(plugin: Plugin) -> None:
     with Plugin("other") as other:
         in_thread(body)
     assert ran == ["another thread's", "another plugin's", "kept"]
+
+
+def test_unregister_what_is_not_equal_to_itself(plugin: Plugin) -> None:
+    """A clean-up whose `==` is false even for itself can be taken back, as `atexit` does."""
+
+    class Odd:
+        def __eq__(self, other: object) -> bool:
+            return False
+
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self) -> None: ...
+
+    odd = Odd()
+    plugin.register(odd)
+    plugin.unregister(Odd())
+    assert [call.func is odd for calls in plugin.pending().values() for call in calls] == [True]
+    plugin.unregister(odd)
+    assert plugin.pending() == {}
 
 
 def test_unregister_is_quiet_where_there_is_nothing(plugin: Plugin) -> None:
@@ -1263,6 +1291,40 @@ def test_an_entry_point_that_has_failed_is_tried_again(site: Site, reports: list
     assert plugin.name == "late"
     assert len(reports) == 1
     assert "not yet" in text(reports[0])
+
+
+def test_a_plugin_that_loads_plugins(site: Site, reports: list[threading.ExceptHookArgs]) -> None:
+    """An entry point may call `load_plugins` itself: what is being loaded, is not loaded again."""
+    source = "import threadhooks\ndef setup(plugin):\n    assert threadhooks.load_plugins() == []\n"
+    site.install("thp-nest", {"nest": "thp_nest:setup"}, thp_nest=source)
+    assert [plugin.name for plugin in site.load()] == ["nest"]
+    assert reports == []
+
+
+def test_a_plugin_that_closes_itself_is_not_loaded(site: Site, reports: list[threading.ExceptHookArgs]) -> None:
+    """An entry point that closes its plugin declines: it is not among those that were loaded."""
+    site.install("thp-shy", {"shy": "thp_shy:setup"}, thp_shy="def setup(plugin): plugin.close()\n")
+    assert site.load() == []
+    assert reports == []
+
+
+@pytest.mark.parametrize(("kind", "body"), [("async def", "pass"), ("def", "yield")], ids=["coroutine", "generator"])
+def test_an_entry_point_that_would_not_run(
+    site: Site, reports: list[threading.ExceptHookArgs], kind: str, body: str
+) -> None:
+    """A coroutine function, or a generator function, is reported, and not taken for loaded."""
+    site.install("thp-idle", {"idle": "thp_idle:setup"}, thp_idle=f"{kind} setup(plugin): {body}\n")
+    assert site.load() == []
+    assert [report.exc_type for report in reports] == [TypeError]
+    Plugin("idle").close()  # the name is free
+
+
+def test_an_entry_point_that_exits_shows_where(site: Site, reports: list[threading.ExceptHookArgs]) -> None:
+    """The report of an entry point that calls `sys.exit` has the traceback of that."""
+    site.install("thp-quit", {"quit": "thp_quit:setup"}, thp_quit="import sys\ndef setup(plugin): sys.exit('no')\n")
+    assert site.load() == []
+    [report] = reports
+    assert "thp_quit.py" in "".join(traceback.format_exception(report.exc_type, report.exc_value, report.exc_traceback))
 
 
 def test_an_interrupt_while_loading(site: Site) -> None:

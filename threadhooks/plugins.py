@@ -39,8 +39,11 @@ class Pending(NamedTuple):
     """A clean-up that would still run."""
 
     func: Callable[..., Any]
+    """What would be called: as it was passed to `Plugin.register`."""
     args: tuple[Any, ...]
+    """With which positional arguments."""
     kwargs: dict[str, Any]
+    """With which keyword arguments: a copy."""
 
 
 class _Hook:
@@ -151,15 +154,19 @@ class Plugin:
         self.close()
 
     def thread_started(self, receiver: F) -> F:
-        """Decorator: connect `receiver` to the signal `thread_started`. Raises as `register` does."""
+        """Decorator: connect `receiver` to the signal `thread_started`; return it.
+
+        Raises `TypeError` if it can't be called or is a coroutine or generator function, and `RuntimeError` if the
+        plugin is closed.
+        """
         return self._connect(thread_started, receiver)
 
     def thread_exiting(self, receiver: F) -> F:
-        """Decorator: connect `receiver` to the signal `thread_exiting`. Raises as `register` does."""
+        """Decorator: connect `receiver` to the signal `thread_exiting`. Raises as `thread_started` does."""
         return self._connect(thread_exiting, receiver)
 
     def thread_exited(self, receiver: F) -> F:
-        """Decorator: connect `receiver` to the signal `thread_exited`. Raises as `register` does."""
+        """Decorator: connect `receiver` to the signal `thread_exited`. Raises as `thread_started` does."""
         return self._connect(thread_exited, receiver)
 
     def _connect(self, signal: ThreadSignal, receiver: F) -> F:
@@ -179,8 +186,8 @@ class Plugin:
 
         Returns `func`, so that it works as a decorator. Thread-locals are gone by then: pass what is needed.
 
-        Raises `TypeError` if `func` can't be called or is a coroutine function, and `RuntimeError` if the plugin is
-        closed or the thread is the main thread, and its exit has been announced.
+        Raises `TypeError` if `func` can't be called or is a coroutine or generator function, and `RuntimeError` if the
+        plugin is closed or the exit of the thread has been announced.
         """
         return self._register(func, args, kwargs, False)
 
@@ -207,8 +214,8 @@ class Plugin:
         """Take back every clean-up of the current thread that was registered here as `func`, or as its equal."""
         stack = attached_here()
         if stack is not None:
-            found = [hook for hook in self._hooks(stack.entries) if hook.func == func]  # or, if that raises, none
-            for hook in found:
+            hooks = self._hooks(stack.entries)
+            for hook in [hook for hook in hooks if hook.func is func or hook.func == func]:  # none, if that raises
                 stack.take(hook)
 
     def pending(self) -> dict[threading.Thread, list[Pending]]:
@@ -309,7 +316,7 @@ def load_plugins() -> list[Plugin]:
 
     The entry point's object is called with a `Plugin` of the entry point's name. If that, or its import, raises, the
     error is reported to `threading.excepthook`, the plugin is closed, and the others are loaded all the same. What an
-    earlier call has loaded, and is still open, is left as it is.
+    earlier call has loaded, and is still open, is left as it is. All this happens in the calling thread.
     """
     from importlib.metadata import entry_points  # slow to import, and seldom needed
 
@@ -320,17 +327,20 @@ def load_plugins() -> list[Plugin]:
             continue
         plugin = None
         try:
-            plugin = Plugin(entry_point.name)
-            entry_point.load()(plugin)
+            # It counts as loaded from now on, so that its own code, or another thread, may call this meanwhile.
+            plugin = _loaded[entry_point.name, entry_point.value] = Plugin(entry_point.name)
+            setup = entry_point.load()
+            check_hook(setup)
+            setup(plugin)
         except BaseException as error:
             if plugin is not None:
                 plugin.close()
             if not isinstance(error, (Exception, SystemExit)):
                 raise
             if isinstance(error, SystemExit):  # of which threading.excepthook would say nothing
-                error = ImportError(f"{entry_point.value} exits: {error}")
+                error = ImportError(f"{entry_point.value} exits: {error}").with_traceback(error.__traceback__)
             report(error, entry_point, threading.current_thread())
         else:
-            _loaded[entry_point.name, entry_point.value] = plugin
-            plugins.append(plugin)
+            if not plugin.closed:
+                plugins.append(plugin)
     return plugins
