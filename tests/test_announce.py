@@ -2110,3 +2110,51 @@ def test_a_fork_in_a_receiver(program: Callable[..., object]) -> None:
     result: Any = program(PREFIX + textwrap.dedent(source))
     life = [f"{who} forks {what}\n" for who in ("child", "parent") for what in ("next receiver", *SIGNALS[1:])]
     assert result == ("".join(["parent forks thread_started\n", *life]), "", 0)
+
+
+def test_announced_that_is_left_open(plugin: Plugin, events: Events, reports: Any) -> None:
+    """A block that its thread never ends marks no later thread of the same ident, and to end it touches none."""
+    left = ExitStack()
+    first = in_thread(lambda: left.enter_context(announced()))
+    assert not _sentinel.announcing
+    told: list[BaseException | None] = []
+    plugin.thread_exited(lambda thread, exception, **extra: told.append(exception))
+    caught: list[BaseException] = []
+    raised = SystemExit()
+
+    def body() -> None:
+        try:
+            left.close()
+        except RuntimeError as error:
+            caught.append(error)
+        with announced():  # does nothing, as long as this thread announces itself
+            pass
+        raise raised
+
+    with installed():
+        second = in_thread(body)
+    assert str(caught[0]).startswith(f"the announced() block of {first!r} ends in another thread")
+    assert lives(events) == {first: [SIGNALS[0], SIGNALS[2]], second: SIGNALS}
+    assert told == [raised]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before ours", "after ours"])
+def test_announced_that_ends_with_a_thread_local(
+    before: bool, events: Events, reports: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block that another thread-local's destruction ends is too late: it raises, and no dummy hears of it."""
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(str(args.exc_value)))
+    local = threading.local()
+
+    def body() -> None:
+        if not before:
+            threadhooks.attach()
+        local.block = ExitStack()
+        local.block.enter_context(announced())
+
+    thread = in_thread(body)
+    assert lives(events) == {thread: [SIGNALS[0], SIGNALS[2]]}
+    assert ["as the thread is gone" in said for said in unraisable] == [True]
+    assert threading.enumerate() == [threading.main_thread()]
+    assert reports == []

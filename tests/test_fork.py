@@ -723,3 +723,34 @@ def test_multiprocessing(method: str, program: Program) -> None:
     lines += ["MainProcess MainThread: 0", "MainProcess MainThread: of the parent"]
     out, err, code = program(WORKER, method)
     assert (out.splitlines(), err, code) == (lines, "", 0)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["used before ours", "used after ours"])
+def test_a_fork_in_the_destructor_of_a_thread_local(program: Program, first: bool) -> None:
+    """A thread that forks while its locals are destroyed runs what it has registered in both processes, or in one.
+
+    It is one, the parent, if that has been done when the destructor comes.
+    """
+    out, err, code = program(
+        text(f"""
+        local = threading.local()
+        class Forks:
+            def __del__(self):
+                pid = os.fork()
+                if pid:
+                    wait(pid)
+        def body():
+            if {first}:
+                local.forks = Forks()
+            finalize(say, "clean-up")
+            if not {first}:
+                local.forks = Forks()
+        thread = threading.Thread(target=body, name="forks")
+        thread.start()
+        thread.join()
+        """)
+    )
+    said = [line for line in out.splitlines() if "clean-up" in line]
+    ours_first = first == (sys.version_info >= (3, 13))
+    assert sorted(said) == ["child forks: clean-up"] * (not ours_first) + ["parent forks: clean-up"]
+    assert (err, code) == ("", 0)

@@ -22,7 +22,7 @@ import pytest
 from at_line import AtLine
 
 import threadhooks
-from threadhooks import thread_exited
+from threadhooks import _sentinel, thread_exited
 from threadhooks.threadref import finalize, ref
 
 
@@ -1069,3 +1069,46 @@ def test_memory_is_flat(plugin: threadhooks.Plugin, monkeypatch: pytest.MonkeyPa
     more_objects, more_blocks = measure(2000)
     assert more_objects - objects < 200
     assert more_blocks - blocks < 1000
+
+
+def test_a_recursion_error_at_the_first_registration() -> None:
+    """If the stack overflows in it, and somebody keeps the exception, what the thread registers later runs."""
+    limit = sys.getrecursionlimit()
+    lost: list[int] = []
+    failed = 0
+
+    def deep(calls: int) -> None:
+        if calls:
+            deep(calls - 1)
+        else:
+            finalize(nothing)
+
+    for calls in range(100, 200):
+        log: list[str] = []
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(nothing).result()
+            sys.setrecursionlimit(200)
+            try:
+                future = pool.submit(deep, calls)
+                failed += future.exception() is not None
+            finally:
+                sys.setrecursionlimit(limit)
+            pool.submit(finalize, log.append, "closed").result()
+        lost += [calls] * (log != ["closed"])
+    assert 0 < failed < 100
+    assert lost == []
+
+
+def test_references_of_a_receiver_count_as_waiting(reports: list[threading.ExceptHookArgs]) -> None:
+    """What a receiver registers is no loop, however much of it there is, and whatever each of them registers."""
+    number = _sentinel._MOST_REGISTERED_MEANWHILE * 3 // 5
+    refs: list[ref] = []
+    ran: list[None] = []
+
+    def receiver(thread: threading.Thread, **extra: Any) -> None:
+        refs.extend(ref(lambda _: finalize(ran.append, None)) for _ in range(number))  # type: ignore[func-returns-value]
+
+    with thread_exited.connected_to(receiver):
+        run(threadhooks.attach)
+    assert len(ran) == number
+    assert reports == []

@@ -506,6 +506,26 @@ class TestRef:
         assert calls == [reference]
         assert (reference._callback, reference._mark) == ("mine", "mine")
 
+    @pytest.mark.parametrize("frozen", ["always", "once it is made"])
+    def test_subclass_that_is_immutable(self, threadref: ModuleType, frozen: str) -> None:
+        """A subclass may forbid that its attributes be set, with a `TypeError` as well."""
+        calls: list[Any] = []
+
+        class Immutable(threadref.ref):  # type: ignore[name-defined,misc]
+            made = frozen == "always"
+
+            def __init__(self, callback: Any) -> None:
+                super().__init__(callback)
+                object.__setattr__(self, "made", True)
+
+            def __setattr__(self, name: str, value: object) -> None:
+                if self.made:
+                    raise TypeError(f"{type(self)} is immutable")
+                object.__setattr__(self, name, value)
+
+        reference = in_thread(lambda: Immutable(calls.append))
+        assert calls == [reference]
+
     def test_one_that_its_callback_drops(self, threadref: ModuleType) -> None:
         """A reference that a callback drops is destroyed once all have been called, in the thread that ends."""
         calls: list[Any] = []

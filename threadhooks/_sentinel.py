@@ -73,7 +73,8 @@ _serials = itertools.count()
 _attached: dict[int, Stack] = {}  # by `Stack.key`
 _exiting: dict[int, Stack] = {}  # by ident: whose hooks are being run. Their thread-locals must not be touched
 _ended: dict[int, int] = {}  # by ident, the native id of the last thread of that ident that has exited
-announcing: dict[int, None] = {}  # the idents of the threads that will announce the end of what they run
+# The idents of the threads that will announce the end of what they run; with the stack, for a block of announced().
+announcing: dict[int, Stack | None] = {}
 _abandoned: list[object] = []  # what must neither be used nor destroyed, by a forked child above all
 _pid = os.getpid()
 
@@ -177,7 +178,7 @@ class _Segment:
             try:
                 callback = ref._thread_callback
                 ref._thread_callback = None  # a dead reference keeps nothing alive
-            except AttributeError:
+            except (AttributeError, TypeError):
                 callback = self._take_callback(ref)
             if callback is not None:
                 try:
@@ -288,6 +289,7 @@ class Stack:
         entries = self.entries
         waiting = len(entries)
         if self.segments:
+            self.let_refs_die()
             for segment in list(self.segments):
                 entries.setdefault(segment, segment)  # one that an asynchronous exception has cost us
                 waiting += length_hint(segment.refs)
@@ -386,8 +388,6 @@ class Stack:
         for _ in range(_MOST_INTERRUPTIONS):
             try:  # after an exception, this goes on where it was
                 _exiting[ident] = self
-                if self.segments:
-                    self.let_refs_die()
                 self.unwind()
                 if not self.sent:
                     self.sent = True
@@ -414,6 +414,8 @@ class Stack:
     def forget(self) -> None:
         """The thread has ended: whoever still holds on to this, holds nothing else by it."""
         _attached.pop(self.key, None)
+        if announcing.get(self.ident) is self:  # a block that was left open
+            del announcing[self.ident]
         if self.segments:
             self.let_refs_die()
             self.segments.clear()
@@ -463,7 +465,7 @@ class _Sentinel:
             if not isinstance(thread, threading._DummyThread):
                 # The thread still runs. Up to 3.11 a collection may run while CPython makes the thread's locals; what
                 # finalisers keep in these meanwhile is lost, but for what we put in again now.
-                _arm(stack, _local.__dict__)
+                _arm(stack)
                 return
             before = None  # it was made for us, and up to 3.12 it would stay
         if not (stack.entries or thread_exited.general or thread_exited.buckets):
@@ -532,24 +534,28 @@ def _attach() -> Stack:
 
 def _publish(stack: Stack, thread: threading.Thread) -> Stack:
     """Make `stack` that of the current thread, unless that has one; return the one that it has then."""
-    local: dict[str, Any] = _local.__dict__
     # A finaliser may have attached the thread while we made the stack: who comes first, wins.
     # A forked child's main thread may be a thread like others.
     is_main = isinstance(thread, threading._MainThread)  # type: ignore[attr-defined]
-    stack = local.setdefault("main", stack) if is_main else _arm(stack, local)
+    # No variable for the locals: a traceback, of a RecursionError for instance, would keep them, and so the sentinel.
+    stack = _local.__dict__.setdefault("main", stack) if is_main else _arm(stack)
     _attached[stack.key] = stack
-    local["stack"] = stack  # last: who finds it, may rely on the rest
+    _local.stack = stack  # last: who finds it, may rely on the rest
     return stack
 
 
-def _arm(stack: Stack, local: dict[str, Any]) -> Stack:
+def _arm(stack: Stack) -> Stack:
     """Put a sentinel for `stack` among the current thread's locals; return the stack of the one that is there then."""
-    sentinel = _Sentinel()
-    sentinel.stack = stack
-    winner: _Sentinel = local.setdefault("sentinel", sentinel)
-    if winner is not sentinel:
-        sentinel.stack = None  # nobody needs it: its end is nobody's
-    return winner.stack  # type: ignore[return-value]  # what is there, has one
+    sentinel: Any = _Sentinel()
+    winner: Any = None
+    try:
+        sentinel.stack = stack
+        winner = _local.__dict__.setdefault("sentinel", sentinel)
+        if winner is not sentinel:
+            sentinel.stack = None  # nobody needs it: its end is nobody's
+        return winner.stack  # type: ignore[no-any-return]
+    finally:
+        sentinel = winner = None  # or else the traceback of an asynchronous exception would keep it
 
 
 def attach() -> ThreadInfo:
@@ -559,7 +565,8 @@ def attach() -> ThreadInfo:
     `thread_exited` though it registers nothing, for instance as the ``initializer`` of a
     `concurrent.futures.ThreadPoolExecutor`. To attach a thread again changes nothing.
 
-    Raises `RuntimeError` in the main thread, once its exit has been announced.
+    Raises `RuntimeError` once the exit of the thread has been announced: in an `atexit` handler of the main thread, or
+    in the destructor of another thread-local.
     """
     return current().describe()
 
@@ -611,7 +618,8 @@ def _after_fork_in_child() -> None:
     for ident in list(announcing):  # that of a thread which isn't there any more may come back
         if ident != here:
             del announcing[ident]
-    mine = _exiting.get(here) or _local.stack  # its native id was the parent's
+    # Its native id was the parent's. It is found by its ident where the thread's locals are being destroyed.
+    mine = _exiting.get(here) or _local.stack or next((stack for stack in attached() if stack.ident == here), None)
     for stack in attached():
         if mine is None or stack.native_id != mine.native_id:
             stack.abandon()

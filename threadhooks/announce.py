@@ -66,7 +66,8 @@ def announced() -> Generator[ThreadInfo, None, None]:
     `thread_exiting`. Yields the thread's `ThreadInfo`. Within another such block, under `install`, or in a hook of the
     thread's exit, it does nothing.
 
-    Raises `RuntimeError` if the block ends in another thread, as that of a generator may.
+    Raises `RuntimeError` once the exit of the thread has been announced; and if the block ends in another thread, as
+    that of a generator may, or as the thread's locals are destroyed.
     """
     stack = current()
     info = stack.describe()
@@ -75,23 +76,26 @@ def announced() -> Generator[ThreadInfo, None, None]:
         yield info
         return
     stack.exception = None  # of an earlier block
-    announcing[ident] = None
+    announcing[ident] = stack
     try:
         _begin(info.thread)
         try:
             yield info
         except BaseException as error:
-            _end_block(stack, ident, error)
+            _end_block(stack, info, error)
             raise
         else:
-            _end_block(stack, ident, None)
+            _end_block(stack, info, None)
     finally:
-        announcing.pop(ident, None)
+        if announcing.get(ident) is stack:  # or else the thread has ended, and another one has its ident
+            del announcing[ident]
 
 
-def _end_block(stack: Stack, ident: int, error: BaseException | None) -> None:
-    if get_ident() != ident:
-        raise RuntimeError(f"the announced() block of {stack.thread!r} ends in another thread")
+def _end_block(stack: Stack, info: ThreadInfo, error: BaseException | None) -> None:
+    here = get_ident()
+    active: Any = threading._active.get(here)  # type: ignore[attr-defined]
+    if announcing.get(here) is not stack or active is not info.thread:
+        raise RuntimeError(f"the announced() block of {info.thread!r} ends in another thread, or as the thread is gone")
     _end(stack, error)
 
 
@@ -99,7 +103,7 @@ def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
     # This is a thread's attribute "run" from start() until now. Others who wrap it may pass the thread.
     thread = current_thread()
     run: Any = thread.run
-    if run is _run or _is_ours(run):
+    if _is_ours(run):
         _take_back(thread, previous)
         run = thread.run
     else:  # somebody's wrapper, which has called us
@@ -229,8 +233,9 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Undo `install`: threads that are started from now on don't announce themselves. To uninstall twice does no harm.
+    """Undo `install`: threads that are started from now on don't announce themselves, but for `installed` blocks.
 
+    To uninstall twice does no harm. May be called in any thread.
     Where another tool has wrapped `Thread.start` meanwhile, our wrapper stays beneath, and only calls the original.
     """
     global _wanted

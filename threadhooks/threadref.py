@@ -33,7 +33,10 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
     """A weak reference to the current thread.
 
     `callback` is called as ``callback(ref)`` when the thread ends, in that thread, if the reference is still alive;
-    what it raises goes to `threading.excepthook`. By then this, and every other reference to the thread, is dead.
+    what it raises goes to `threading.excepthook`. By then this reference is dead, and so is every other one that was
+    made before the exit began.
+
+    Raises `RuntimeError` once the exit of the thread has been announced.
     """
 
     __slots__ = ("_thread_callback",)
@@ -45,7 +48,7 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
         self = _new_reference(cls, stack.anchor or stack.open_segment())
         try:
             self._thread_callback = callback
-        except AttributeError:  # a subclass forbids it, but not to us
+        except (AttributeError, TypeError):  # a subclass forbids it, but not to us
             object.__setattr__(self, "_thread_callback", callback)
         return self
 
@@ -72,6 +75,8 @@ class finalize(_Finalize):  # noqa: N801
 
     What it raises goes to `threading.excepthook`. If the thread is a daemon and still runs when the interpreter ends,
     the call is made by the main thread at `atexit`, unless `atexit` was set to false.
+
+    Raises `RuntimeError` once the exit of the thread has been announced.
     """
 
     # As in weakref.finalize, the state is elsewhere: in the thread's stack. Who takes it from there, runs it.
@@ -87,7 +92,7 @@ class finalize(_Finalize):  # noqa: N801
         stack = current() if _exiting else _local.stack or _attach()
         try:
             self._thread_stack = stack
-        except AttributeError:  # a subclass forbids it, but not to us
+        except (AttributeError, TypeError):  # a subclass forbids it, but not to us
             object.__setattr__(self, "_thread_stack", stack)
         if args or kwargs or function is None or type(function) is tuple:  # type: ignore[comparison-overlap]
             stack.entries[self] = function, args, kwargs or None
