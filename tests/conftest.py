@@ -62,6 +62,14 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[threading.ExceptHookArgs]:
 
 
 @pytest.fixture
+def failures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is reported to `threading.excepthook`, in short: ``(exception, thread)``."""
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append((args.exc_value, args.thread)))
+    return told
+
+
+@pytest.fixture
 def no_collection() -> Iterator[None]:
     """What is freed or closed here, is so without the collector: nothing ties it in a cycle."""
     gc.collect()

@@ -7,7 +7,6 @@ import contextvars
 import functools
 import itertools
 import logging
-import os
 import sys
 import textwrap
 import threading
@@ -23,6 +22,7 @@ from typing import Any
 
 import pytest
 from at_line import AtLine
+from threads import LONG, forks, in_thread, run
 
 import threadhooks
 from threadhooks import (
@@ -38,26 +38,11 @@ from threadhooks import (
 )
 from threadhooks.threadref import finalize
 
-LONG = 30  # seconds: what bounds a hang, and nothing else
 SIGNALS = ["thread_started", "thread_exiting", "thread_exited"]
 LIFE = ["thread_started", "run", "thread_exiting", "thread_exited"]
 
 Body = Callable[[], object]
 Events = list[tuple[str, threading.Thread]]
-
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-
-
-def run(thread: threading.Thread) -> threading.Thread:
-    """Start the thread, and wait for its end."""
-    thread.start()
-    thread.join(LONG)
-    assert not thread.is_alive()
-    return thread
-
-
-def in_thread(body: Body) -> threading.Thread:
-    return run(threading.Thread(target=body))
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import sysconfig
 import textwrap
@@ -10,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from threads import forks
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork()")
+pytestmark = forks
 
 Program = Callable[..., Any]
 

@@ -18,11 +18,10 @@ import blinker
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from threads import LONG
 
 import threadhooks
 from threadhooks import Plugin, threadref
-
-LONG = 30  # seconds: what bounds a hang, and nothing else
 
 SIGNALS = threadhooks.thread_started, threadhooks.thread_exiting, threadhooks.thread_exited
 

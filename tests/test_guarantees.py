@@ -17,35 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from threads import forks, in_thread
 
 import threadhooks
 from threadhooks import Plugin, per_thread, thread_exited, threadref
 
 PAGE = Path(__file__).parent.parent / "docs" / "guarantees.md"
 
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-
 
 @pytest.fixture
 def plugin() -> Iterator[Plugin]:
     with Plugin("guarantees") as plugin:
         yield plugin
-
-
-@pytest.fixture
-def reports(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What `threading.excepthook` is told: ``(exception, thread)``."""
-    told: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: told.append((args.exc_value, args.thread)))
-    return told
-
-
-def in_thread(body: Callable[[], object]) -> threading.Thread:
-    """Run `body` in a thread of its own, and wait for the thread."""
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-    return thread
 
 
 def test_the_page_and_the_tests_name_the_same_numbers() -> None:
@@ -155,7 +138,7 @@ def test_g05_receivers_follow_in_the_order_of_connection(plugin: Plugin) -> None
     assert order == ["clean-up", 0, 1, 2, 3, 4]
 
 
-def test_g06_a_failure_stops_nobody_else(plugin: Plugin, reports: list[Any]) -> None:
+def test_g06_a_failure_stops_nobody_else(plugin: Plugin, failures: list[Any]) -> None:
     """Whatever a hook raises, the others run."""
     ran: list[str] = []
 
@@ -179,17 +162,17 @@ def test_g06_a_failure_stops_nobody_else(plugin: Plugin, reports: list[Any]) -> 
 
     in_thread(body)
     assert ran == ["clean-up", "receiver"]
-    assert [type(error) for error, _ in reports] == [KeyboardInterrupt, Worst]
+    assert [type(error) for error, _ in failures] == [KeyboardInterrupt, Worst]
 
 
-def test_g07_a_failure_is_reported(plugin: Plugin, reports: list[Any]) -> None:
+def test_g07_a_failure_is_reported(plugin: Plugin, failures: list[Any]) -> None:
     """What a hook raises goes to `threading.excepthook`, with the thread, the hook and the plugin."""
 
     def fail() -> None:
         raise OSError("the disk is full")
 
     thread = in_thread(lambda: plugin.register(fail))
-    ((error, told),) = reports
+    ((error, told),) = failures
     assert (str(error), told) == ("the disk is full", thread)
     (note,) = error.__notes__
     assert fail.__qualname__ in note
@@ -242,7 +225,7 @@ def test_g10_registered_meanwhile(plugin: Plugin) -> None:
     assert ran == ["by the clean-up", "by the receiver"]
 
 
-def test_g11_an_endless_loop_ends(plugin: Plugin, reports: list[Any]) -> None:
+def test_g11_an_endless_loop_ends(plugin: Plugin, failures: list[Any]) -> None:
     """A hook that registers itself for ever is stopped and reported; the others run."""
     ran: list[str] = []
 
@@ -255,7 +238,7 @@ def test_g11_an_endless_loop_ends(plugin: Plugin, reports: list[Any]) -> None:
 
     in_thread(body)
     assert ran == ["other"]
-    ((error, _),) = reports
+    ((error, _),) = failures
     assert isinstance(error, RuntimeError)
     assert "loop" in str(error)
 
@@ -410,7 +393,7 @@ def test_g18_an_early_clean_up_is_never_lost(plugin: Plugin) -> None:
     assert ran == ["early", "late"]
 
 
-def test_g19_the_exception(plugin: Plugin, reports: list[Any]) -> None:
+def test_g19_the_exception(plugin: Plugin, failures: list[Any]) -> None:
     """Receivers are told what `run()` raised; afterwards we keep it no longer."""
     told: list[str] = []
     kept: list[weakref.ref[BaseException]] = []
@@ -430,7 +413,7 @@ def test_g19_the_exception(plugin: Plugin, reports: list[Any]) -> None:
     with threadhooks.installed():
         in_thread(body)
     assert told == ["Crash", "Crash"]
-    reports.clear()
+    failures.clear()
     gc.collect()
     assert kept[0]() is None
 
@@ -454,7 +437,7 @@ def test_g20_a_resource_of_each_thread() -> None:
     assert events == [("upper closed", thread.ident), ("lower closed", thread.ident)]
 
 
-def test_g21_a_crash_is_thrown_into_the_resource(reports: list[Any]) -> None:
+def test_g21_a_crash_is_thrown_into_the_resource(failures: list[Any]) -> None:
     """If `run()` raised and the thread announces itself, the generator gets the exception."""
     events: list[str] = []
 
@@ -585,7 +568,7 @@ def test_g25_install_reaches_every_thread(plugin: Plugin) -> None:
     assert started == ["pool_0", *(thread.name for thread in threads)]
 
 
-def test_g26_install_changes_nothing_else(reports: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_g26_install_changes_nothing_else(failures: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """What `run()` raises is raised as before; nothing stays on the thread; a start that failed can be tried again."""
     with threadhooks.installed():
         thread = in_thread(lambda: [][0])
@@ -603,7 +586,7 @@ def test_g26_install_changes_nothing_else(reports: list[Any], monkeypatch: pytes
         assert set(vars(never)) == before
         never.start()
         never.join()
-    assert [(type(error), told) for error, told in reports] == [(IndexError, thread)]
+    assert [(type(error), told) for error, told in failures] == [(IndexError, thread)]
     assert "run" not in vars(thread)
 
 
@@ -662,7 +645,7 @@ def _with_its_sentinel(steal: Steal, register: Callable[[], object]) -> tuple[th
     return thread, stolen
 
 
-def test_g29_never_in_a_thread_that_is_not_theirs(plugin: Plugin, reports: list[Any], steal: Steal) -> None:
+def test_g29_never_in_a_thread_that_is_not_theirs(plugin: Plugin, failures: list[Any], steal: Steal) -> None:
     """A sentinel that is finalised in another thread runs nothing there, even under an ident used again: reported."""
     ran: list[Any] = []
     thread, stolen = _with_its_sentinel(steal, lambda: plugin.register(ran.append, 1))
@@ -671,7 +654,7 @@ def test_g29_never_in_a_thread_that_is_not_theirs(plugin: Plugin, reports: list[
         if other.ident == thread.ident:
             break
     assert ran == []
-    ((error, told),) = reports
+    ((error, told),) = failures
     assert told is thread
     assert "was finalised in another thread" in str(error)
 
@@ -707,7 +690,7 @@ def test_g30_no_lock_to_wait_for(plugin: Plugin) -> None:
     assert sorted(ran) == ["registered"] * 50 + ["registered by a finaliser"] * 50
 
 
-def test_g31_a_plugin_that_fails_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reports: list[Any]) -> None:
+def test_g31_a_plugin_that_fails_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: list[Any]) -> None:
     """A plugin that fails to load is reported, and stops no other."""
     (tmp_path / "guarantees_plugin.py").write_text("def good(plugin): plugin.register(print)\ndef bad(plugin): 1 / 0\n")
     folder = tmp_path / "guarantees-1.dist-info"
@@ -721,7 +704,7 @@ def test_g31_a_plugin_that_fails_to_load(tmp_path: Path, monkeypatch: pytest.Mon
     for plugin in loaded:
         plugin.close()
     assert "good" in [plugin.name for plugin in loaded]
-    ((error, _),) = reports
+    ((error, _),) = failures
     assert isinstance(error, ZeroDivisionError)
     assert "bad" in error.__notes__[0]
 
@@ -1025,15 +1008,15 @@ def test_l13_threads_started_as_the_interpreter_ends(program: Callable[..., Any]
         assert (out, err) == ("started\n", "")
 
 
-def test_l14_a_sentinel_that_is_kept(plugin: Plugin, reports: list[Any], steal: Steal) -> None:
+def test_l14_a_sentinel_that_is_kept(plugin: Plugin, failures: list[Any], steal: Steal) -> None:
     """Who takes a sentinel (by means of the `gc` module) and keeps it, stops its thread's hooks; it is reported."""
     ran: list[Any] = []
     thread, stolen = _with_its_sentinel(steal, lambda: plugin.register(ran.append, 1))
     assert ran == []
-    assert reports == []
+    assert failures == []
     stolen.clear()
     assert ran == []
-    assert [told for _, told in reports] == [thread]
+    assert [told for _, told in failures] == [thread]
 
 
 def test_l15_native_ids(program: Callable[..., Any]) -> None:
@@ -1106,7 +1089,7 @@ def test_l16_destructors_of_other_thread_locals(program: Callable[..., Any]) -> 
     assert (out, code) == ("['late', 'ours', 'ours']\n", 0)  # which order loses it depends on the version
 
 
-def test_l17_clean_ups_that_are_given_up(plugin: Plugin, reports: list[Any]) -> None:
+def test_l17_clean_ups_that_are_given_up(plugin: Plugin, failures: list[Any]) -> None:
     """Beyond ten thousand clean-ups registered by clean-ups, each that waits is run, but not what it registers."""
     ran: list[int] = []
 
@@ -1116,7 +1099,7 @@ def test_l17_clean_ups_that_are_given_up(plugin: Plugin, reports: list[Any]) -> 
 
     in_thread(lambda: plugin.register(loop, 0))
     assert len(ran) in range(10_000, 10_010)
-    assert "given up" in str(reports[0][0])
+    assert "given up" in str(failures[0][0])
 
 
 def test_l18_a_hook_that_does_not_return(plugin: Plugin) -> None:

@@ -21,21 +21,11 @@ from typing import Any
 
 import pytest
 from at_line import AtLine
+from threads import LONG, in_thread
 
 import threadhooks
 from threadhooks import Plugin, load_plugins, plugins, thread_exited, thread_exiting, thread_started, threadref
 from threadhooks._signals import ThreadSignal
-
-LONG = 30  # seconds: what bounds a hang, and nothing else
-
-
-def in_thread(body: Callable[[], object], name: str | None = None) -> threading.Thread:
-    """Run `body` in a thread of its own, to its end."""
-    thread = threading.Thread(target=body, name=name)
-    thread.start()
-    thread.join(LONG)
-    assert not thread.is_alive()
-    return thread
 
 
 @contextmanager

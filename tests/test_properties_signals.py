@@ -20,10 +20,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from threads import LONG
 
 import threadhooks
-
-LONG = 30  # seconds: what bounds a hang, and nothing else
 
 ANY = -1  # the number of blinker.ANY
 

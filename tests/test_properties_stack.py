@@ -20,10 +20,9 @@ from unittest.mock import ANY
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from threads import LONG
 
 import threadhooks
-
-LONG = 30  # seconds: what bounds a hang, and nothing else
 
 Step = tuple[Any, ...]
 Steps = list[Step]

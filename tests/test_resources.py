@@ -9,7 +9,6 @@ import functools
 import gc
 import inspect
 import itertools
-import os
 import pickle
 import sqlite3
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from threads import LONG, Farewell, Log, forks
 
 import threadhooks
 from threadhooks import PerThread, Plugin, per_thread, thread_exited
@@ -30,9 +30,6 @@ from threadhooks.threadref import finalize, ref
 
 T = TypeVar("T")
 Program = Callable[..., Any]
-LONG = 30  # seconds: what bounds a hang, and nothing else
-
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork()")
 
 
 def in_thread(body: Callable[[], T]) -> T:
@@ -92,12 +89,6 @@ def noted(log: Any, *args: Any, **kwargs: Any) -> Iterator[object]:
     log.append(("closed", threading.get_ident(), args, kwargs))
 
 
-class Log(list[Any]):
-    """A list that can be an argument of a resource."""
-
-    __hash__ = object.__hash__  # type: ignore[assignment]
-
-
 class Owner:
     """Its method is a resource."""
 
@@ -112,16 +103,6 @@ class Owner:
         log.append(("closed", args))
 
 
-class Farewell:
-    """Calls something as it is destroyed."""
-
-    def __init__(self, func: Callable[[], Any]) -> None:
-        self.func = func
-
-    def __del__(self) -> None:
-        self.func()
-
-
 @pytest.fixture
 def log() -> Log:
     return Log()
@@ -131,14 +112,6 @@ def log() -> Log:
 def plugin() -> Iterator[Plugin]:
     with Plugin("resources") as plugin:
         yield plugin
-
-
-@pytest.fixture
-def reports(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What is reported to `threading.excepthook`: ``(exception, thread)``."""
-    told: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: told.append((args.exc_value, args.thread)))
-    return told
 
 
 # Opened at the first use, closed at the end
@@ -306,7 +279,7 @@ def test_the_main_thread_closes_however_it_ends(ending: str, code: int, last_lin
 # An opening that fails
 
 
-def test_a_failing_opening_raises_at_the_call_and_leaves_nothing(log: Log, reports: list[Any]) -> None:
+def test_a_failing_opening_raises_at_the_call_and_leaves_nothing(log: Log, failures: list[Any]) -> None:
     """The next call tries again, and what has failed is not closed."""
 
     @per_thread
@@ -326,10 +299,10 @@ def test_a_failing_opening_raises_at_the_call_and_leaves_nothing(log: Log, repor
 
     assert in_thread(body) == "value"
     assert log == ["tried", "tried", "tried", "closed"]
-    assert reports == []
+    assert failures == []
 
 
-def test_nothing_is_closed_if_only_the_opening_was_tried(log: Log, reports: list[Any]) -> None:
+def test_nothing_is_closed_if_only_the_opening_was_tried(log: Log, failures: list[Any]) -> None:
     """A thread whose opening failed ends without a closing, and nothing is reported."""
 
     class Failing(Manager):
@@ -341,7 +314,7 @@ def test_nothing_is_closed_if_only_the_opening_was_tried(log: Log, reports: list
             per_thread(lambda: Failing(log))()
 
     in_thread(body)
-    assert log == reports == []
+    assert log == failures == []
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, BaseException])
@@ -411,7 +384,7 @@ def test_a_generator_that_does_not_yield() -> None:
     in_thread(body)
 
 
-def test_a_generator_that_yields_twice(log: Log, reports: list[Any]) -> None:
+def test_a_generator_that_yields_twice(log: Log, failures: list[Any]) -> None:
     """It does not end with its closing: that is reported, as a failing closing is."""
 
     @per_thread
@@ -421,7 +394,7 @@ def test_a_generator_that_yields_twice(log: Log, reports: list[Any]) -> None:
         yield 2
 
     assert in_thread(resource) == 1
-    ((error, _),) = reports
+    ((error, _),) = failures
     assert isinstance(error, RuntimeError)
     assert "didn't stop" in str(error)
     assert log == ["closing"]
@@ -553,7 +526,7 @@ async def asynchronous() -> Any:
         pytest.param(asynchronous, id="asynchronous"),
     ],
 )
-def test_a_function_that_returns_something_else(returned: Callable[[], Any], reports: list[Any]) -> None:
+def test_a_function_that_returns_something_else(returned: Callable[[], Any], failures: list[Any]) -> None:
     """That is a `TypeError` at the call, which names the resource and says what to return; nothing is left."""
     calls = []
 
@@ -570,7 +543,7 @@ def test_a_function_that_returns_something_else(returned: Callable[[], Any], rep
 
     in_thread(body)
     assert len(calls) == 2
-    assert reports == []
+    assert failures == []
 
 
 async def coroutine_function() -> None:
@@ -622,7 +595,7 @@ def test_what_can_not_be_a_resource_is_refused_at_decoration(func: Any, message:
 
 @pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt, BaseException])
 def test_a_failing_closing_is_reported_and_the_others_close(
-    kind: type[BaseException], log: Log, reports: list[Any]
+    kind: type[BaseException], log: Log, failures: list[Any]
 ) -> None:
     """Once, to `threading.excepthook`, with the thread, and a note that names the resource."""
 
@@ -638,7 +611,7 @@ def test_a_failing_closing_is_reported_and_the_others_close(
         return threading.current_thread()
 
     thread = in_thread(body)
-    ((error, told),) = reports
+    ((error, told),) = failures
     assert type(error) is kind
     assert str(error) == "on closing"
     assert told is thread
@@ -647,7 +620,7 @@ def test_a_failing_closing_is_reported_and_the_others_close(
     assert [args for event, _, args, _ in log if event == "closed"] == [("after",), ("before",)]
 
 
-def test_the_note_names_a_method(reports: list[Any]) -> None:
+def test_the_note_names_a_method(failures: list[Any]) -> None:
     """The note on what a method's closing raises names the method."""
 
     class Holder:
@@ -658,11 +631,11 @@ def test_the_note_names_a_method(reports: list[Any]) -> None:
 
     holder = Holder()
     in_thread(holder.connection)
-    ((error, _),) = reports
+    ((error, _),) = failures
     assert "Holder.connection" in error.__notes__[0]
 
 
-def test_a_failing_closing_is_tried_once(log: Log, reports: list[Any]) -> None:
+def test_a_failing_closing_is_tried_once(log: Log, failures: list[Any]) -> None:
     """What could not be closed is not closed again."""
 
     class Failing(Manager):
@@ -672,7 +645,7 @@ def test_a_failing_closing_is_tried_once(log: Log, reports: list[Any]) -> None:
 
     in_thread(per_thread(lambda: Failing(log)))
     assert [event for event, *_ in log] == ["enter", "exit"]
-    assert len(reports) == 1
+    assert len(failures) == 1
 
 
 # close()
@@ -737,7 +710,7 @@ def test_close_is_for_these_arguments_alone(log: Log) -> None:
     assert [args for event, _, args, _ in log if event == "closed"] == [(1,), (2,)]
 
 
-def test_what_the_closing_raises_is_raised_by_close(log: Log, reports: list[Any]) -> None:
+def test_what_the_closing_raises_is_raised_by_close(log: Log, failures: list[Any]) -> None:
     """It is not reported, nor is the closing tried again; the next call opens anew."""
 
     @per_thread
@@ -757,7 +730,7 @@ def test_what_the_closing_raises_is_raised_by_close(log: Log, reports: list[Any]
 
     in_thread(body)
     assert log == ["opened", "opened", "closed"]
-    assert reports == []
+    assert failures == []
 
 
 def test_close_throws_nothing_into_the_generator(log: Log) -> None:
@@ -866,7 +839,7 @@ def test_one_that_opens_another_as_it_closes(log: Log) -> None:
     ]
 
 
-def test_one_that_opens_itself_as_it_closes_is_stopped(log: Log, reports: list[Any]) -> None:
+def test_one_that_opens_itself_as_it_closes_is_stopped(log: Log, failures: list[Any]) -> None:
     """A loop without an end is stopped and reported, like other clean-ups that register clean-ups for ever."""
 
     @per_thread
@@ -880,7 +853,7 @@ def test_one_that_opens_itself_as_it_closes_is_stopped(log: Log, reports: list[A
         resource()
 
     in_thread(body)
-    assert [type(error) for error, _ in reports] == [RuntimeError]
+    assert [type(error) for error, _ in failures] == [RuntimeError]
     assert [event for event in log if event != "closed"] == [("opened", *log[0][1:]), ("closed", *log[0][1:])]
     assert log.count("closed") < 100_000
 
@@ -898,7 +871,7 @@ def test_one_that_is_built_on_itself_with_other_arguments(log: Log) -> None:
     assert log == ["+3", "+2", "+1", "+0", "-3", "-2", "-1", "-0"]
 
 
-def test_one_that_is_built_on_itself_fails(log: Log, reports: list[Any]) -> None:
+def test_one_that_is_built_on_itself_fails(log: Log, failures: list[Any]) -> None:
     """An endless recursion is an error at the call, and leaves nothing to close."""
 
     @per_thread
@@ -912,7 +885,7 @@ def test_one_that_is_built_on_itself_fails(log: Log, reports: list[Any]) -> None
             resource()
 
     in_thread(body)
-    assert log == reports == []
+    assert log == failures == []
 
 
 def test_one_stack_with_all_other_clean_ups(log: Log, plugin: Plugin) -> None:
@@ -1133,7 +1106,7 @@ def test_an_instance_is_not_kept_alive(log: Log, no_collection: None) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["used before ours", "used after ours"])
-def test_an_instance_that_dies_with_a_thread_local(first: bool, reports: list[Any]) -> None:
+def test_an_instance_that_dies_with_a_thread_local(first: bool, failures: list[Any]) -> None:
     """The value of an instance that is held by another thread-local is closed as the thread ends, as it ends.
 
     The closing sees the exception of `run()`, and its thread as the current one; no dummy stays behind.
@@ -1167,10 +1140,10 @@ def test_an_instance_that_dies_with_a_thread_local(first: bool, reports: list[An
     assert seen == [(raised, thread)]
     assert thread not in threading.enumerate()
     assert not [thread for thread in threading.enumerate() if isinstance(thread, threading._DummyThread)]
-    assert reports[0] == (raised, thread)
+    assert failures[0] == (raised, thread)
 
 
-def test_what_closing_for_a_dead_instance_raises_is_reported(reports: list[Any]) -> None:
+def test_what_closing_for_a_dead_instance_raises_is_reported(failures: list[Any]) -> None:
     """It can't be raised where the instance dies: it is reported, with the thread and the name of the resource."""
 
     class Holder:
@@ -1181,11 +1154,11 @@ def test_what_closing_for_a_dead_instance_raises_is_reported(reports: list[Any])
 
     def body() -> threading.Thread:
         Holder().connection()
-        assert len(reports) == 1
+        assert len(failures) == 1
         return threading.current_thread()
 
     thread = in_thread(body)
-    ((error, told),) = reports
+    ((error, told),) = failures
     assert isinstance(error, OSError)
     assert told is thread
     assert "Holder.connection" in error.__notes__[0]
@@ -1344,7 +1317,7 @@ HOOKS: dict[str, Callable[[Plugin, Callable[..., Any], list[Any]], Any]] = {
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("hook", HOOKS)
 def test_what_is_opened_in_a_hook_is_closed_in_the_same_exit(
-    hook: str, early: bool, log: Log, plugin: Plugin, reports: list[Any]
+    hook: str, early: bool, log: Log, plugin: Plugin, failures: list[Any]
 ) -> None:
     """In every kind of hook a resource can be used, and is closed in that thread, once, before its `join()` returns."""
     kept: list[Any] = []
@@ -1365,7 +1338,7 @@ def test_what_is_opened_in_a_hook_is_closed_in_the_same_exit(
     with threadhooks.installed():
         thread = in_thread(body)
     assert log == [thread, True, thread]
-    assert reports == []
+    assert failures == []
 
 
 def test_a_hook_finds_what_the_thread_has_opened(log: Log, plugin: Plugin) -> None:
@@ -1414,7 +1387,7 @@ def test_what_is_used_after_its_closing_is_opened_anew(log: Log, plugin: Plugin)
     assert [event for event, *_ in log] == ["opened", "closed"] * 2
 
 
-def test_a_failing_opening_in_a_hook_is_the_hooks_failure(log: Log, plugin: Plugin, reports: list[Any]) -> None:
+def test_a_failing_opening_in_a_hook_is_the_hooks_failure(log: Log, plugin: Plugin, failures: list[Any]) -> None:
     """It is reported as what that hook has raised."""
 
     @per_thread
@@ -1423,7 +1396,7 @@ def test_a_failing_opening_in_a_hook_is_the_hooks_failure(log: Log, plugin: Plug
         yield
 
     in_thread(lambda: plugin.register(resource))
-    ((error, _),) = reports
+    ((error, _),) = failures
     assert str(error) == "no answer"
     assert "of plugin 'resources'" in error.__notes__[0]
 
@@ -1528,7 +1501,7 @@ def test_the_early_ones_close_in_reverse_order(log: Log, plugin: Plugin) -> None
     assert log == [3, 2, 1]
 
 
-def test_a_failing_early_closing_is_reported_and_the_others_close(log: Log, reports: list[Any]) -> None:
+def test_a_failing_early_closing_is_reported_and_the_others_close(log: Log, failures: list[Any]) -> None:
     """As at the late moment."""
 
     @per_thread(early=True)
@@ -1541,7 +1514,7 @@ def test_a_failing_early_closing_is_reported_and_the_others_close(log: Log, repo
     with threadhooks.installed():
         in_thread(lambda: [resource(number) for number in range(4)])
     assert log == [3, 2, 1, 0]
-    ((error, _),) = reports
+    ((error, _),) = failures
     assert "resource" in error.__notes__[0]
 
 
@@ -1584,7 +1557,7 @@ def verdict(log: Any, name: str = "") -> Iterator[None]:
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("kind", [Crash, SystemExit, KeyboardInterrupt, StopIteration, RuntimeError])
 def test_what_run_raised_is_thrown_into_the_generator(
-    kind: type[BaseException], early: bool, log: Log, reports: list[Any]
+    kind: type[BaseException], early: bool, log: Log, failures: list[Any]
 ) -> None:
     """Under `install`, whatever `run()` raised; if the generator lets it pass, it is not reported once more."""
     resource = per_thread(early=early)(verdict.__wrapped__)  # type: ignore[attr-defined]
@@ -1592,7 +1565,7 @@ def test_what_run_raised_is_thrown_into_the_generator(
     with threadhooks.installed():
         crashing(error, lambda: resource(log))
     assert log == [("rolled back", error)]
-    assert [told for told, _ in reports] == [error]
+    assert [told for told, _ in failures] == [error]
 
 
 def test_what_a_block_of_announced_raised_is_thrown_in(log: Log) -> None:
@@ -1608,13 +1581,13 @@ def test_what_a_block_of_announced_raised_is_thrown_in(log: Log) -> None:
     assert log == [("rolled back", error)]
 
 
-def test_a_crash_that_is_not_known_is_not_thrown_in(log: Log, reports: list[Any]) -> None:
+def test_a_crash_that_is_not_known_is_not_thrown_in(log: Log, failures: list[Any]) -> None:
     """In a thread that does not announce itself, and in one that ended well, it is closed as usual."""
     crashing(Crash(), lambda: verdict(log))
     with threadhooks.installed():
         in_thread(lambda: verdict(log))
     assert log == ["committed", "committed"]
-    assert [type(error) for error, _ in reports] == [Crash]
+    assert [type(error) for error, _ in failures] == [Crash]
 
 
 def test_an_exception_that_run_has_handled_is_not_thrown_in(log: Log) -> None:
@@ -1630,7 +1603,7 @@ def test_an_exception_that_run_has_handled_is_not_thrown_in(log: Log) -> None:
     assert log == ["committed"]
 
 
-def test_a_context_manager_is_told_of_the_crash(log: Log, reports: list[Any]) -> None:
+def test_a_context_manager_is_told_of_the_crash(log: Log, failures: list[Any]) -> None:
     """Its `__exit__` gets the type, the exception, and its traceback."""
     error = Crash()
     with threadhooks.installed():
@@ -1642,7 +1615,7 @@ def test_a_context_manager_is_told_of_the_crash(log: Log, reports: list[Any]) ->
     assert traceback.tb_frame.f_code.co_name == "body"
 
 
-def test_a_generator_that_swallows_the_crash(log: Log, reports: list[Any]) -> None:
+def test_a_generator_that_swallows_the_crash(log: Log, failures: list[Any]) -> None:
     """It concerns nobody else: the crash is reported by `threading`, told to receivers, thrown into the others."""
 
     @per_thread
@@ -1657,10 +1630,10 @@ def test_a_generator_that_swallows_the_crash(log: Log, reports: list[Any]) -> No
     with threadhooks.installed(), thread_exited.connected_to(exited):
         crashing(error, lambda: verdict(log), swallowing)
     assert log == [("rolled back", error), error]
-    assert [told for told, _ in reports] == [error]
+    assert [told for told, _ in failures] == [error]
 
 
-def test_a_generator_that_raises_another_exception(log: Log, reports: list[Any]) -> None:
+def test_a_generator_that_raises_another_exception(log: Log, failures: list[Any]) -> None:
     """That is a failing closing, with the crash as its context; the others are told of the crash."""
 
     @per_thread
@@ -1674,14 +1647,14 @@ def test_a_generator_that_raises_another_exception(log: Log, reports: list[Any])
     with threadhooks.installed():
         crashing(error, lambda: verdict(log), failing)
     assert log == [("rolled back", error)]
-    (crash, _), (failure, _) = reports
+    (crash, _), (failure, _) = failures
     assert crash is error
     assert str(failure) == "on closing"
     assert "failing" in failure.__notes__[0]
     assert failure.__context__ is error
 
 
-def test_what_is_closed_by_hand_before_the_crash_is_not_told(log: Log, reports: list[Any]) -> None:
+def test_what_is_closed_by_hand_before_the_crash_is_not_told(log: Log, failures: list[Any]) -> None:
     """A value whose use had ended before is out of it."""
     with threadhooks.installed():
         crashing(Crash(), lambda: verdict(log, "first "), lambda: verdict.close(log, "first "), lambda: verdict(log))
@@ -1689,7 +1662,7 @@ def test_what_is_closed_by_hand_before_the_crash_is_not_told(log: Log, reports: 
     assert [event for event, _ in log[1:]] == ["rolled back"]
 
 
-def test_the_crash_is_not_kept(log: Log, reports: list[Any], no_collection: None) -> None:
+def test_the_crash_is_not_kept(log: Log, failures: list[Any], no_collection: None) -> None:
     """When the thread has ended, the exception is freed, without a collection, though it was thrown in."""
 
     @per_thread
@@ -1704,7 +1677,7 @@ def test_the_crash_is_not_kept(log: Log, reports: list[Any], no_collection: None
         thread = threading.Thread(target=lambda: resource() or raise_(errors.pop()))
         thread.start()
         thread.join()
-    reports.clear()
+    failures.clear()
     assert alive() is None
 
 
@@ -1716,7 +1689,7 @@ def raise_(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("crashes", [False, True])
-def test_a_transaction(crashes: bool, tmp_path: Path, reports: list[Any]) -> None:
+def test_a_transaction(crashes: bool, tmp_path: Path, failures: list[Any]) -> None:
     """With sqlite3: what a thread has written is there if it ended well, and gone if it crashed."""
     file = tmp_path / "app.db"
 
@@ -1738,7 +1711,7 @@ def test_a_transaction(crashes: bool, tmp_path: Path, reports: list[Any]) -> Non
         thread.join()
     with contextlib.closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (0 if crashes else 1,)
-    assert [type(error) for error, _ in reports] == [Crash] * crashes
+    assert [type(error) for error, _ in failures] == [Crash] * crashes
 
 
 # A function like others

@@ -20,18 +20,11 @@ from typing import Any
 
 import pytest
 from at_line import AtLine
+from threads import Farewell, Log, in_thread
 
 import threadhooks
 from threadhooks import _sentinel, thread_exited
 from threadhooks.threadref import finalize, ref
-
-
-def run(target: Callable[[], Any], **kwargs: Any) -> threading.Thread:
-    """Run `target` in a thread, which has ended."""
-    thread = threading.Thread(target=target, **kwargs)
-    thread.start()
-    thread.join()
-    return thread
 
 
 @pytest.fixture
@@ -58,22 +51,6 @@ def resource(log: list[Any], name: str = "resource") -> Iterator[str]:
     log.append(name)
 
 
-class Log(list[Any]):
-    """A list that can be an argument of a per-thread resource."""
-
-    __hash__ = object.__hash__  # type: ignore[assignment]
-
-
-class Farewell:
-    """Calls something when it is destroyed."""
-
-    def __init__(self, func: Callable[[], Any]) -> None:
-        self.func = func
-
-    def __del__(self) -> None:
-        self.func()
-
-
 def nothing() -> None:
     pass
 
@@ -85,7 +62,9 @@ def test_attach_tells_what_is_known_of_the_thread() -> None:
     """`attach()` returns the record of the current thread."""
     got = []
     before = time.time()
-    thread = run(lambda: got.extend([threadhooks.attach(), threading.get_ident(), threading.get_native_id()]), name="a")
+    thread = in_thread(
+        lambda: got.extend([threadhooks.attach(), threading.get_ident(), threading.get_native_id()]), name="a"
+    )
     info, ident, native_id = got
     assert info == (thread, "a", ident, native_id, False, False, info.attached_at)
     assert before <= info.attached_at <= time.time()
@@ -95,7 +74,7 @@ def test_attach_tells_what_is_known_of_the_thread() -> None:
 def test_attach_tells_of_a_daemon() -> None:
     """The record of a daemon thread says so."""
     got: list[Any] = []
-    run(lambda: got.append(threadhooks.attach()), daemon=True)
+    in_thread(lambda: got.append(threadhooks.attach()), daemon=True)
     assert got[0].daemon is True
     assert got[0].foreign is False
 
@@ -103,7 +82,7 @@ def test_attach_tells_of_a_daemon() -> None:
 def test_attaching_again_changes_nothing(exits: list[Any]) -> None:
     """However often a thread is attached, its record is the same one, and its end is announced once."""
     infos: list[Any] = []
-    thread = run(lambda: infos.extend(threadhooks.attach() for _ in range(3)))
+    thread = in_thread(lambda: infos.extend(threadhooks.attach() for _ in range(3)))
     assert infos[0] is infos[1] is infos[2]
     assert exits == [(thread, infos[0], None)]
 
@@ -123,7 +102,7 @@ def test_the_record_is_frozen() -> None:
         threading.current_thread().name = "new"
         got.append(threadhooks.attach())
 
-    run(body, name="old")
+    in_thread(body, name="old")
     assert got[0] is got[1]
     assert got[1].name == "old"
     for field in got[0]._fields:
@@ -133,7 +112,7 @@ def test_the_record_is_frozen() -> None:
 
 def test_a_thread_that_is_not_attached_is_not_announced(exits: list[Any]) -> None:
     """Only attached threads are announced by `thread_exited`."""
-    run(nothing)
+    in_thread(nothing)
     assert exits == []
 
 
@@ -146,7 +125,7 @@ def test_any_registration_attaches(kind: str, exits: list[Any], plugin: threadho
         "register": lambda: plugin.register(nothing),
         "per_thread": lambda: resource(Log()),
     }
-    thread = run(registrations[kind])
+    thread = in_thread(registrations[kind])
     assert [heard[0] for heard in exits] == [thread]
 
 
@@ -180,7 +159,7 @@ def test_a_finaliser_attaches_while_its_thread_is_being_attached(exits: list[Any
     for number in itertools.count():
         infos: list[Any] = []
         line = AtLine(number, lambda infos=infos: infos.append(threadhooks.attach()))  # type: ignore[misc]
-        thread = run(lambda: line.run(lambda: infos.append(threadhooks.attach())))
+        thread = in_thread(lambda: line.run(lambda: infos.append(threadhooks.attach())))
         if not line.reached:
             break
         assert len(infos) == 2
@@ -232,7 +211,7 @@ def test_hooks_have_always_run_when_join_returns() -> None:
     early = 0
     for _ in range(300):
         log: list[int] = []
-        run(lambda log=log: finalize(log.append, 1))
+        in_thread(lambda log=log: finalize(log.append, 1))
         early += log != [1]
     assert early == 0
 
@@ -275,7 +254,7 @@ def test_clean_ups_unwind_as_one_stack_and_then_the_signal_is_sent(plugin: threa
 
     plugin.thread_exited(lambda thread, **extra: log.append("receiver 1"))
     plugin.thread_exited(lambda thread, **extra: log.append("receiver 2"))
-    run(body)
+    in_thread(body)
     assert log == [
         "finalize 2",
         "plugin 2",
@@ -305,14 +284,14 @@ def test_in_a_hook_the_current_thread_is_the_one_that_exits(plugin: threadhooks.
     kept: list[Any] = []
     plugin.thread_exited(look)
     before = threading.enumerate()
-    thread = run(body, name="real")
+    thread = in_thread(body, name="real")
     assert seen == [(thread, "real", thread.ident, True)] * 4
     assert threading.enumerate() == before
 
 
 def test_a_log_record_of_a_hook_names_its_thread(caplog: pytest.LogCaptureFixture) -> None:
     """`logging` writes the thread's own name and ident while its hooks run."""
-    thread = run(lambda: finalize(logging.getLogger("hooks").warning, "bye"), name="worker-7")
+    thread = in_thread(lambda: finalize(logging.getLogger("hooks").warning, "bye"), name="worker-7")
     assert [(record.threadName, record.thread) for record in caplog.records] == [("worker-7", thread.ident)]
 
 
@@ -320,7 +299,7 @@ def test_nothing_stays_in_the_list_of_threads(exits: list[Any]) -> None:
     """After a thread's hooks, `threading` knows the same threads as before it."""
     before = dict(threading._active)  # type: ignore[attr-defined]
     for _ in range(50):
-        run(lambda: finalize(threading.current_thread))
+        in_thread(lambda: finalize(threading.current_thread))
     assert len(exits) == 50
     assert threading._active == before  # type: ignore[attr-defined]
 
@@ -330,22 +309,22 @@ def test_a_hook_may_start_threads() -> None:
     log: list[Any] = []
 
     def start() -> None:
-        thread = run(lambda: finalize(log.append, "inner"))
+        thread = in_thread(lambda: finalize(log.append, "inner"))
         log.append((thread.daemon, thread.is_alive()))
 
-    run(lambda: finalize(start))
+    in_thread(lambda: finalize(start))
     assert log == ["inner", (False, False)]
 
 
 def test_hooks_run_if_the_thread_crashed(reports: list[Any], exits: list[Any]) -> None:
-    """A thread whose `run()` raises is cleaned up as any other."""
+    """A thread whose `in_thread()` raises is cleaned up as any other."""
     log: list[int] = []
 
     def body() -> None:
         finalize(log.append, 1)
         raise LookupError("crash")
 
-    thread = run(body)
+    thread = in_thread(body)
     assert [report.exc_type for report in reports] == [LookupError]
     assert log == [1]
     assert [heard[0] for heard in exits] == [thread]
@@ -409,7 +388,7 @@ def test_no_thread_local_is_touched_while_hooks_run(
 
     kept: list[Any] = []
     plugin.thread_exited(everything)
-    run(body)
+    in_thread(body)
     for module, name in places:
         with pytest.raises(Touched):
             _ = getattr(module, name).anything
@@ -438,7 +417,7 @@ def test_clean_ups_that_are_registered_by_clean_ups_run_next(plugin: threadhooks
         finalize(step, "old")
         finalize(step, 1)
 
-    thread = run(body)
+    thread = in_thread(body)
     assert log == [(depth, thread.ident) for depth in (1, 2, 3, 4, 5, "old")]
 
 
@@ -454,7 +433,7 @@ def test_clean_ups_that_are_registered_by_receivers_run_in_the_same_exit(plugin:
         plugin.register(log.append, "plugin")
         kept.append(ref(lambda _: log.append("ref")))
 
-    run(threadhooks.attach)
+    in_thread(threadhooks.attach)
     assert log == ["receiver", "ref", "plugin", "finalize"]
 
 
@@ -467,7 +446,7 @@ def test_a_long_chain_of_clean_ups_is_no_loop(reports: list[Any]) -> None:
         if left:
             finalize(step, left - 1)
 
-    run(lambda: finalize(step, 899))
+    in_thread(lambda: finalize(step, 899))
     assert log == list(range(899, -1, -1))
     assert reports == []
 
@@ -480,7 +459,7 @@ def test_many_references_that_register_are_no_loop(reports: list[Any]) -> None:
     def body() -> None:
         kept.extend([ref(lambda _: finalize(calls.append, None)) for _ in range(6000)])
 
-    run(body)
+    in_thread(body)
     assert len(calls) == 6000
     assert reports == []
 
@@ -525,7 +504,7 @@ def test_endless_clean_ups_are_stopped_and_reported(
         plugin.register(log.append, "plugin")
         again()
 
-    thread = run(body)
+    thread = in_thread(body)
     assert sorted(log) == ["finalize", "plugin", "ref"]
     assert [(report.exc_type, report.thread) for report in reports] == [(RuntimeError, thread)]
     assert "without an end" in str(reports[0].exc_value)
@@ -542,7 +521,7 @@ def test_endless_clean_ups_of_a_receiver_are_stopped(plugin: threadhooks.Plugin,
         finalize(again)
 
     plugin.thread_exited(lambda thread, **extra: again())
-    run(threadhooks.attach)
+    in_thread(threadhooks.attach)
     assert [report.exc_type for report in reports] == [RuntimeError]
 
 
@@ -573,7 +552,7 @@ def test_what_a_hook_raises_is_reported_with_its_thread(
         finalize(log.append, "last")
 
     with thread_exited.connected_to(fail):
-        thread = run(body)
+        thread = in_thread(body)
     assert log == ["last", "fail", "fail", "fail", "first", "fail"]
     assert [(report.exc_type, report.thread) for report in reports] == [(error, thread)] * 4
     assert all("fail" in report.exc_value.__notes__[0] for report in reports)
@@ -684,12 +663,12 @@ def test_an_asynchronous_exception_anywhere_costs_one_hook_at_most(reports: list
             log.append(-1)
 
         with thread_exited.connected_to(receiver):
-            ended.append(weakref.ref(run(body)))
+            ended.append(weakref.ref(in_thread(body)))
         assert log == [hook for hook in hooks if hook in log], (number, log)
         assert len(log) >= len(hooks) - 1, (number, log)
         assert threading._active == active, number  # type: ignore[attr-defined]
         del log[:]
-        run(lambda: finalize(log.append, 1))
+        in_thread(lambda: finalize(log.append, 1))
         assert log == [1], number
         return line.reached
 
@@ -721,7 +700,7 @@ def test_several_asynchronous_exceptions_in_one_exit(reports: list[Any], exits: 
         for _ in range(3):
             finalize(hook)
 
-    thread = run(body)
+    thread = in_thread(body)
     assert log == ["hook"] * 3 + [2, 1, 0]
     assert [(report.exc_type, report.thread) for report in reports] == [(Broken, thread)] * 3
     assert len(exits) == 1
@@ -743,7 +722,7 @@ def test_a_sentinel_can_not_be_weakly_referenced(steal: Steal) -> None:
             weakref.ref(sentinel)
         done.append(True)
 
-    run(body)
+    in_thread(body)
     assert done
 
 
@@ -759,7 +738,7 @@ def test_a_sentinel_that_was_kept_is_reported_and_its_hooks_are_not_run(
         kept_refs.append(ref(lambda _: log.append("nor this")))
 
     kept_refs: list[Any] = []
-    thread = run(body)
+    thread = in_thread(body)
     assert len(kept) == 1
     assert reports == []
     kept.clear()
@@ -782,7 +761,7 @@ def test_a_kept_sentinel_closes_no_resource(reports: list[Any], steal: Steal) ->
         finally:
             log.append(threading.current_thread())
 
-    run(lambda: kept.extend(steal(guarded)))
+    in_thread(lambda: kept.extend(steal(guarded)))
     kept.clear()
     gc.collect()
     assert log == []
@@ -809,7 +788,7 @@ def test_the_report_of_a_kept_sentinel_names_all_hooks(reports: list[Any], steal
         kept.append(steal(lambda: finalize(Falsy(0))))
         kept.extend([ref(Falsy(1)), ref(), ref(Falsy(2))])
 
-    run(body)
+    in_thread(body)
     kept[0].clear()
     assert [str(report.exc_value).partition("not run: ")[2] for report in reports] == ["[hook 0, hook 1, hook 2]"]
 
@@ -824,7 +803,7 @@ def test_a_sentinel_that_was_kept_is_reported_though_its_ident_is_in_use_again(
     def body() -> None:
         kept.extend(steal(lambda: finalize(log.append, "must not run")))
 
-    first = run(body)
+    first = in_thread(body)
     done: queue.SimpleQueue[None] = queue.SimpleQueue()
     leave = threading.Event()
 
@@ -858,7 +837,7 @@ def test_a_sentinel_that_its_own_thread_drops_late_is_in_order(reports: list[Any
         assert len(kept) == 1
         kept.clear()
 
-    run(body)
+    in_thread(body)
     assert (log, reports) == (["runs"], [])
 
 
@@ -875,7 +854,7 @@ def test_a_destructor_registers(exits: list[Any]) -> None:
         del cycle
         gc.collect()
 
-    thread = run(body)
+    thread = in_thread(body)
     assert log == [thread.ident]
     assert len(exits) == 1
 
@@ -910,7 +889,7 @@ def test_the_destructor_of_another_thread_local_registers(
 
     destroyed: list[str] = []
     threads = threading.enumerate()
-    thread = run(body)
+    thread = in_thread(body)
     if destroyed == ["in time"]:
         assert (log, refused) == ([thread.ident, "attached"], [])
     else:
@@ -930,7 +909,7 @@ def test_what_is_destroyed_as_hooks_run_may_register() -> None:
         finalize(accept, Farewell(lambda: finalize(log.append, "later")))
         finalize(log.append, "first")
 
-    run(body)
+    in_thread(body)
     assert log == ["first", "accepted", "later"]
 
 
@@ -966,7 +945,7 @@ def test_a_collection_while_a_reference_is_made(objects: int) -> None:
     threshold = gc.get_threshold()
     gc.disable()
     try:
-        run(body)
+        in_thread(body)
     finally:
         gc.set_threshold(*threshold)
         gc.enable()
@@ -1002,7 +981,7 @@ def test_nothing_of_a_thread_is_kept(failing: bool, monkeypatch: pytest.MonkeyPa
     gc.disable()
     try:
         with thread_exited.connected_to(receiver):
-            run(body)
+            in_thread(body)
         assert [argument() for argument in arguments] == [None, None]
         assert kept[0]() is None
     finally:
@@ -1025,7 +1004,7 @@ def test_references_that_come_and_go_leave_nothing_behind(kept: int) -> None:
                 gc.collect()
                 sizes.append(sys.getallocatedblocks())
 
-    run(body)
+    in_thread(body)
     before, after = sizes
     assert after - before < 1000
     assert called == list(range(5999, 5999 - kept, -1))
@@ -1059,7 +1038,7 @@ def test_memory_is_flat(plugin: threadhooks.Plugin, monkeypatch: pytest.MonkeyPa
 
     def measure(threads: int) -> tuple[int, int]:
         for _ in range(threads):
-            run(body)
+            in_thread(body)
         log.clear()
         gc.collect()
         return len(gc.get_objects()), sys.getallocatedblocks()
@@ -1109,6 +1088,6 @@ def test_references_of_a_receiver_count_as_waiting(reports: list[threading.Excep
         refs.extend(ref(lambda _: finalize(ran.append, None)) for _ in range(number))  # type: ignore[func-returns-value]
 
     with thread_exited.connected_to(receiver):
-        run(threadhooks.attach)
+        in_thread(threadhooks.attach)
     assert len(ran) == number
     assert reports == []

@@ -20,6 +20,7 @@ from unittest.mock import AsyncMock, Mock
 
 import blinker
 import pytest
+from threads import in_thread
 
 import threadhooks
 from threadhooks import Plugin, ThreadInfo, _signals, thread_exited, thread_exiting, thread_started
@@ -76,13 +77,6 @@ def _no_leftovers() -> Iterator[None]:
     yield
     for signal in (thread_started, thread_exiting, thread_exited):
         signal._clear_state()
-
-
-def in_thread(target: Callable[[], object] = threadhooks.attach, name: str | None = None) -> threading.Thread:
-    thread = threading.Thread(target=target, name=name)
-    thread.start()
-    thread.join()
-    return thread
 
 
 def heard(signal: ThreadSignal, sender: Any = None) -> list[object]:
@@ -449,7 +443,7 @@ def test_what_receivers_are_told() -> None:
 
     joined: list[threading.Thread] = []
     before = time.time()
-    thread = in_thread(name="the thread")
+    thread = in_thread(threadhooks.attach, name="the thread")
     joined.append(thread)
     ((sender, extra, ident, current, too_late),) = calls
     assert sender is thread is current
@@ -465,7 +459,7 @@ def test_info_is_frozen() -> None:
     """Nothing in a `ThreadInfo` can be changed."""
     infos: list[ThreadInfo] = []
     with thread_exited.connected_to(lambda thread, info, **extra: infos.append(info)):
-        in_thread()
+        in_thread(threadhooks.attach)
     for field in (*ThreadInfo._fields, "anything"):
         with pytest.raises(AttributeError):
             setattr(infos[0], field, None)
@@ -476,10 +470,10 @@ def test_one_thread_alone() -> None:
     mine = threading.Thread(target=threadhooks.attach)
     told: list[threading.Thread] = []
     thread_exited.connect(lambda thread, **extra: told.append(thread), sender=mine, weak=False)
-    in_thread()
+    in_thread(threadhooks.attach)
     mine.start()
     mine.join()
-    in_thread()
+    in_thread(threadhooks.attach)
     assert told == [mine]
 
 
@@ -570,7 +564,7 @@ def test_nothing_is_kept_by_an_exit(no_collection: None, monkeypatch: pytest.Mon
 
     receiver = Failing()
     thread_exited.connect(receiver)
-    alive = weakref.ref(in_thread())
+    alive = weakref.ref(in_thread(threadhooks.attach))
     assert [error() for error in errors] == [None]
     assert alive() is None
     del receiver
@@ -615,7 +609,7 @@ def test_a_failure_is_reported_with_its_receiver(
     first, last = Receiver(), Receiver()
     for connected in (first, receiver, last):
         thread_exited.connect(connected)
-    thread = in_thread()
+    thread = in_thread(threadhooks.attach)
     assert len(first.heard) == len(last.heard) == 1
     ((kind, text, whose),) = reports
     assert kind in (ValueError, ZeroDivisionError)
@@ -666,7 +660,7 @@ def test_a_receiver_with_other_parameters(reports: list[Report]) -> None:
         raise AssertionError("not reached")
 
     thread_exited.connect(too_few)
-    in_thread()
+    in_thread(threadhooks.attach)
     assert [report.type for report in reports] == [TypeError]
     assert "too_few, a hook of threadhooks" in reports[0].text
 
@@ -999,7 +993,7 @@ def test_muted_loses_no_clean_up() -> None:
         in_thread(target)
     assert ran == ["plugin", "finalize"]
     assert receiver.heard == []
-    in_thread()
+    in_thread(threadhooks.attach)
     assert len(receiver.heard) == 1
 
 
