@@ -19,7 +19,7 @@ def test_every_connection_is_closed_in_its_own_thread() -> None:
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
     for worker in ("worker_0", "worker_1", "worker_2", "worker_3"):
         said = [text.split()[0] for who, text in lines if who == worker]
-        assert said == ["started", "opened", "closed", "flushed", "reported", "exited"]
+        assert said == ["started", "opened", "closed", "signed", "reported", "exited"]
         assert ["MainThread", f"the connection of {worker} was closed in {worker}"] in lines
     assert lines[-1] == ["MainThread", "every connection was closed in its own thread"]
 

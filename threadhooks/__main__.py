@@ -59,7 +59,7 @@ def demo() -> int:
         def started(thread: threading.Thread, **extra: Any) -> None:
             say("started")
             audit.register(fail)
-            database.register(say, "flushed   what it had to write")
+            database.register(say, "signed    off from the database")
 
         def fail() -> None:
             raise OSError("the audit log is full")
