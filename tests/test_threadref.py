@@ -1329,6 +1329,20 @@ class TestDifferences:
 
     # PyPI's break is shown beside ours, so that each difference is a fact, not an opinion.
 
+    def test_subclass_that_sets_nothing(self, threadref: ModuleType, errors: list[BaseException]) -> None:
+        """Ours keep what they need as an attribute: a subclass that sets nothing loses the call."""
+        calls: list[Any] = []
+
+        class Reference(threadref.ref):  # type: ignore[name-defined,misc]
+            def __setattr__(self, name: str, value: object) -> None: ...
+
+        class Finalizer(threadref.finalize):  # type: ignore[name-defined,misc]
+            def __setattr__(self, name: str, value: object) -> None: ...
+
+        reference, _ = in_thread(lambda: (Reference(calls.append), Finalizer(calls.append, "called")))
+        assert calls == (["called", reference] if threadref is pypi else [])
+        assert [type(error) for error in errors] == ([] if threadref is pypi else [AttributeError])
+
     def test_errors_go_to_the_excepthook_of_threads(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What a hook raises goes to `threading.excepthook`, with its thread and its name; PyPI's: unraisable."""
         heard: list[tuple[str, BaseException, Any]] = []
