@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from threads import LONG, Farewell, Log, forks
+from threads import LONG, Farewell, Log, forks, run
 
 import threadhooks
 from threadhooks import PerThread, Plugin, per_thread, thread_exited
@@ -42,10 +42,7 @@ def in_thread(body: Callable[[], T]) -> T:
         except BaseException as error:
             future.set_exception(error)
 
-    thread = threading.Thread(target=target)
-    thread.start()
-    thread.join(LONG)
-    assert not thread.is_alive()
+    run(threading.Thread(target=target))
     return future.result(0)
 
 
@@ -57,10 +54,7 @@ def crashing(error: BaseException, *uses: Callable[[], object]) -> None:
             use()
         raise error
 
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join(LONG)
-    assert not thread.is_alive()
+    run(threading.Thread(target=body))
 
 
 class Crash(Exception):
@@ -1134,9 +1128,7 @@ def test_an_instance_that_dies_with_a_thread_local(first: bool, failures: list[A
         raise raised
 
     with threadhooks.installed():
-        thread = threading.Thread(target=body)
-        thread.start()
-        thread.join(LONG)
+        thread = run(threading.Thread(target=body))
     assert seen == [(raised, thread)]
     assert thread not in threading.enumerate()
     assert not [thread for thread in threading.enumerate() if isinstance(thread, threading._DummyThread)]
