@@ -33,6 +33,9 @@ from ._signals import report, thread_exited, thread_exiting, thread_started
 _wanted = False  # by install()
 _blocks: dict[object, int] = {}  # of installed(), that are being executed, with the ident of the thread that does
 _wrappers: dict[type, tuple[Any, Any]] = {}  # what we last put in the place of `start`, and of what, by class
+# Called in the thread that starts another, just before it does, with the thread that is about to start, whenever one
+# is started under install(). By an opaque key.
+before_start: dict[object, Callable[[threading.Thread], object]] = {}
 _lock = threading.RLock()  # to put it there, and to take it away; a finaliser may come in between
 
 
@@ -173,6 +176,11 @@ def _wrap(start: Callable[..., Any]) -> Callable[..., Any]:
     def announcing_start(self: threading.Thread, *args: Any, **kwargs: Any) -> Any:
         if not (_wanted or _blocks):
             return start(self, *args, **kwargs)
+        for watch in list(before_start.values()):
+            try:
+                watch(self)
+            except BaseException as error:  # noqa: BLE001
+                report(error, watch, current_thread())
         run: Any = self.run
         ours: Callable[[], None] = _run
         previous: Callable[[], None] | None = None

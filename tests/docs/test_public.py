@@ -17,7 +17,7 @@ import pytest
 
 import threadhooks
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGE = Path(threadhooks.__file__).parent
 SOURCES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.glob("*.py"))}
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")

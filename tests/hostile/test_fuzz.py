@@ -18,7 +18,7 @@ import blinker
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from threads import LONG
+from support import LONG
 
 import threadhooks
 from threadhooks import Plugin, threadref

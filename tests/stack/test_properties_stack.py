@@ -20,7 +20,7 @@ from unittest.mock import ANY
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from threads import LONG
+from support import LONG
 
 import threadhooks
 

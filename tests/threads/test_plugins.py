@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from at_line import AtLine
-from threads import LONG, in_thread
+from support import LONG, in_thread
 
 import threadhooks
 from threadhooks import Plugin, load_plugins, plugins, thread_exited, thread_exiting, thread_started, threadref

@@ -20,7 +20,7 @@ from unittest.mock import AsyncMock, Mock
 
 import blinker
 import pytest
-from threads import in_thread
+from support import in_thread
 
 import threadhooks
 from threadhooks import Plugin, ThreadInfo, _signals, thread_exited, thread_exiting, thread_started

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from threads import LONG, Farewell, Log, forks, run
+from support import LONG, Farewell, Log, forks, run
 
 import threadhooks
 from threadhooks import PerThread, Plugin, per_thread, thread_exited

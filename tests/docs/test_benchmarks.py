@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent  # and not above, where the package is that may not be the one that is installed
+HERE = Path(__file__).parents[1]  # and not above, where the package is that may not be the one that is installed
 SMALL = ("--rounds", "1", "--batch", "4", "--attached", "2")
 
 

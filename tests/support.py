@@ -41,3 +41,14 @@ class Farewell:
 
     def __del__(self) -> None:
         self.func()
+
+
+Steal = Callable[[Callable[[], object]], "list[Any]"]
+
+
+def with_its_sentinel(steal: Steal, register: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
+    """A thread that has ended, and its sentinel, which is still there."""
+    stolen: list[Any] = []
+    thread = in_thread(lambda: stolen.extend(steal(register)))
+    assert len(stolen) == 1
+    return thread, stolen

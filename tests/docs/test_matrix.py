@@ -20,7 +20,7 @@ ENVIRONMENT = os.environ.get("TOX_ENV_NAME", "")
 @pytest.fixture
 def project() -> Any:
     tomllib = pytest.importorskip("tomllib")
-    return tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def oldest() -> str:

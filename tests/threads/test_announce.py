@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from at_line import AtLine
-from threads import LONG, forks, in_thread, run
+from support import LONG, forks, in_thread, run
 
 import threadhooks
 from threadhooks import (

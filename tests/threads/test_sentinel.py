@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from at_line import AtLine
-from threads import Farewell, Log, in_thread
+from support import Farewell, Log, in_thread
 
 import threadhooks
 from threadhooks import _sentinel, thread_exited

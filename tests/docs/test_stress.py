@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent / "stress"
+HERE = Path(__file__).parents[1] / "stress"
 
 
 def run(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

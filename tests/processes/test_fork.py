@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from threads import forks
+from support import forks
 
 pytestmark = forks
 
