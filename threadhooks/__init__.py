@@ -1,8 +1,10 @@
 """A thread-lifecycle event hub: what must happen as a thread starts or ends, happens once, in that thread."""
 
 from . import threadref as threadref
-from ._sentinel import ThreadInfo as ThreadInfo
+from ._attachment import ThreadInfo as ThreadInfo
 from ._sentinel import attach as attach
+from ._sentinel import threads as threads
+from ._signals import ThreadSignal as ThreadSignal
 from ._signals import thread_exited as thread_exited
 from ._signals import thread_exiting as thread_exiting
 from ._signals import thread_started as thread_started
@@ -19,6 +21,7 @@ __all__ = (
     "PerThread",
     "Plugin",
     "ThreadInfo",
+    "ThreadSignal",
     "announced",
     "attach",
     "install",
@@ -29,5 +32,6 @@ __all__ = (
     "thread_exiting",
     "thread_started",
     "threadref",
+    "threads",
     "uninstall",
 )

@@ -20,18 +20,22 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import current_thread, get_ident
 from typing import Any
 
-from ._sentinel import Stack, ThreadInfo, _exiting, announcing, attached_here, current
-from ._signals import report, thread_exited, thread_exiting, thread_started
+from ._attached import announcing
+from ._attachment import Attachment, ThreadInfo
+from ._fork import in_child, own_thread_only
+from ._report import report
+from ._sentinel import attached_here, current
+from ._signals import thread_exited, thread_exiting, thread_started
 
 _wanted = False  # by install()
-_blocks: dict[object, int] = {}  # of installed(), that are being executed, with the ident of the thread that does
+# The blocks of installed() that are being executed, with the ident of the thread that does.
+_blocks: dict[object, int] = own_thread_only({}, lambda block, ident: ident)
 _wrappers: dict[type, tuple[Any, Any]] = {}  # what we last put in the place of `start`, and of what, by class
 # Called in the thread that starts another, just before it does, with the thread that is about to start, whenever one
 # is started under install(). By an opaque key.
@@ -42,23 +46,7 @@ _lock = threading.RLock()  # to put it there, and to take it away; a finaliser m
 def _begin(thread: threading.Thread) -> None:
     """Announce the start of the current thread, if anybody wants to hear of it."""
     if thread_started.has_receivers_for(thread):
-        thread_started.send(thread, info=current().describe())
-
-
-def _end(stack: Stack, error: BaseException | None) -> None:
-    """Announce that the body of the thread has ended: the early clean-ups, then `thread_exiting`."""
-    stack.exception = error
-    # As at the late moment: the second unwinding finds what a receiver registered.
-    for step in (Stack.unwind_early, _send, Stack.unwind_early):
-        try:
-            step(stack)
-        except BaseException as failure:  # noqa: BLE001 - an asynchronous one
-            report(failure, step, stack.thread)
-
-
-def _send(stack: Stack) -> None:
-    if thread_exiting.has_receivers_for(stack.thread):
-        thread_exiting.send(stack.thread, info=stack.describe(), exception=stack.exception)
+        current().start_of_run()
 
 
 @contextmanager
@@ -72,34 +60,34 @@ def announced() -> Generator[ThreadInfo, None, None]:
     Raises `RuntimeError` once the exit of the thread has been announced; and if the block ends in another thread, as
     that of a generator may, or as the thread's locals are destroyed.
     """
-    stack = current()
-    info = stack.describe()
+    attachment = current()
     ident = get_ident()
-    if ident in announcing or ident in _exiting:
-        yield info
+    if ident in announcing or attachment.began:
+        yield attachment.describe()
         return
-    stack.exception = None  # of an earlier block
-    announcing[ident] = stack
+    attachment.exception = None  # of an earlier block
+    announcing[ident] = attachment
     try:
-        _begin(info.thread)
+        attachment.start_of_run()
+        info = attachment.describe()
         try:
             yield info
         except BaseException as error:
-            _end_block(stack, info, error)
+            _end_block(attachment, info, error)
             raise
         else:
-            _end_block(stack, info, None)
+            _end_block(attachment, info, None)
     finally:
-        if announcing.get(ident) is stack:  # or else the thread has ended, and another one has its ident
+        if announcing.get(ident) is attachment:  # or else the thread has ended, and another one has its ident
             del announcing[ident]
 
 
-def _end_block(stack: Stack, info: ThreadInfo, error: BaseException | None) -> None:
+def _end_block(attachment: Attachment, info: ThreadInfo, error: BaseException | None) -> None:
     here = get_ident()
     active: Any = threading._active.get(here)  # type: ignore[attr-defined]
-    if announcing.get(here) is not stack or active is not info.thread:
+    if announcing.get(here) is not attachment or active is not info.thread:
         raise RuntimeError(f"the announced() block of {info.thread!r} ends in another thread, or as the thread is gone")
-    _end(stack, error)
+    attachment.end_of_run(error)
 
 
 def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
@@ -137,11 +125,11 @@ def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
 
 def _end_run(thread: threading.Thread, error: BaseException | None) -> None:
     try:
-        stack = current()
+        attachment = current()
     except RuntimeError as failure:  # it can't be attached
-        report(failure, _end, thread)
+        report(failure, _end_run, thread)
     else:
-        _end(stack, error)
+        attachment.end_of_run(error)
 
 
 def _is_ours(run: Any) -> bool:
@@ -264,15 +252,8 @@ def installed() -> Generator[None, None, None]:
         _patch()
 
 
-def _after_fork_in_child() -> None:
+@in_child
+def _in_child() -> None:
     global _lock
     _lock = threading.RLock()  # another thread may have held it
-    here = get_ident()
-    for token, ident in list(_blocks.items()):
-        if ident != here:  # its end will not come
-            del _blocks[token]
     _patch()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -2,19 +2,19 @@
 
 Guarantees:
 
-- Once `Plugin.close` has returned, nothing of the plugin runs in any thread, but for the hook that called it.
+- Once `Plugin.close` has returned, nothing of the plugin runs in any thread, unless it was called from within a hook:
+  then hooks that were running go on, and no other one begins.
 - Clean-ups of all plugins, and of `threadref`, unwind as one stack a thread: last in, first out.
 - An error is reported with the name of the plugin whose hook it was.
 
 What it does not promise:
 
-- `close` waits for hooks of the plugin that other threads are running just then, however long they take. It does not
-  wait for one that is itself waiting, in `close`, for the calling thread: that hook goes on after both have returned.
+- `close` waits for hooks of the plugin that other threads are running just then, however long they take. Called from
+  within a hook, it waits for nothing.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,11 +22,18 @@ from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ._sentinel import announcing, attached, attached_here, current, plain, unpack
-from ._signals import ThreadSignal, check_hook, describe, report, thread_exited, thread_exiting, thread_started
+from ._attached import attached
+from ._attachment import Attachment
+from ._fork import own_thread_only
+from ._report import check_hook, describe, report
+from ._sentinel import attached_here, current
+from ._signals import ThreadSignal, thread_exited, thread_exiting, thread_started
+from ._stack import unpack
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from ._stack import Stack, State
 
 __all__ = ("Pending", "Plugin", "load_plugins")
 
@@ -51,65 +58,38 @@ class _Hook:
 
     __slots__ = ("func", "plugin")
 
-    _runs_in_fork = True
-
     def __init__(self, plugin: Plugin, func: Callable[..., Any]) -> None:
         self.plugin = plugin
         self.func = func
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        # Say that it runs, then look whether the plugin is closed: close() does the same the other way round.
-        # To take that back is written out, here and in close(): at the entry of a function of ours, an asynchronous
-        # exception could come before it.
-        running = _Running(self.plugin)
+        # First say that it runs, then look whether the plugin is closed; close() does the same the other way round. So
+        # one of the two always sees the other, and neither has to hold a lock while the hook runs.
+        plugin = self.plugin
+        call = object()
         try:
-            _running[running] = None
-            return None if self.plugin._closed else self.func(*args, **kwargs)
+            _running[call] = plugin, get_ident()
+            return None if plugin._closed else self.func(*args, **kwargs)
         finally:
-            _running.pop(running, None)
-            _wake()
+            # Written out: an exception from outside could come at the entry of a function of ours, and before this.
+            _running.pop(call, None)
+            if _waiting:
+                _wake()
 
     def __repr__(self) -> str:
         return f"{describe(self.func)} of plugin {self.plugin.name!r}"
 
 
-plain.add(_Hook)
-
-
-class _Running:
-    """That this thread is running hooks of a plugin: while it is in `_running`."""
-
-    __slots__ = ("ident", "plugin")
-
-    def __init__(self, plugin: Plugin) -> None:
-        self.plugin = plugin
-        self.ident = get_ident()
-
-
-_running: dict[_Running, None] = {}
-# By the lock that a thread waits for, which is free when there is news: its ident, and the plugin that it closes.
-_waiting: dict[threading.Lock, tuple[int, Plugin]] = {}
+# The calls of hooks that are being executed, with the plugin that owns the hook, and the ident of the thread.
+_running: dict[object, tuple[Plugin, int]] = own_thread_only({}, lambda call, run: run[1])
+# The locks on which threads wait in `close`, with the ident of the thread. Such a lock is free when there is news.
+_waiting: dict[threading.Lock, int] = own_thread_only({}, lambda news, ident: ident)
 
 
 def _wake() -> None:
     for news in list(_waiting):
         with suppress(RuntimeError):  # it is free already
             news.release()
-
-
-def _goes_on(ident: int, without: int) -> bool:
-    """Whether a thread that runs a hook will go on though the thread `without` doesn't."""
-    seen = {ident}
-    ahead = [ident]  # itself, then all that it waits for, through whatever others
-    for ident in ahead:
-        if ident == without:
-            return False
-        plugins = [plugin for waiter, plugin in list(_waiting.values()) if waiter == ident]
-        for running in list(_running):
-            if running.plugin in plugins and running.ident not in seen:
-                seen.add(running.ident)
-                ahead.append(running.ident)
-    return True
 
 
 class Plugin:
@@ -202,9 +182,10 @@ class Plugin:
     def _register(self, func: F, args: tuple[Any, ...], kwargs: dict[str, Any], early: bool) -> F:
         check_hook(func)
         self._check_open()
-        stack = current()
+        attachment = current()
+        stack = attachment.early if early else attachment.late
         hook = _Hook(self, func)
-        stack.add(hook, (hook, args, kwargs or None) if args or kwargs else hook, early=early)
+        stack.add(hook, (hook, args, kwargs or None) if args or kwargs else hook)
         if self._closed:  # meanwhile
             stack.take(hook)
             self._check_open()
@@ -212,10 +193,10 @@ class Plugin:
 
     def unregister(self, func: Callable[..., Any]) -> None:
         """Take back every clean-up of the current thread that was registered here as `func`, or as its equal."""
-        stack = attached_here()
-        if stack is not None:
-            hooks = self._hooks(stack.entries)
-            for hook in [hook for hook in hooks if hook.func is func or hook.func == func]:  # none, if that raises
+        here = attached_here()
+        if here is not None:
+            hooks = self._hooks(here)  # none is taken if a comparison raises
+            for hook, stack in [(hook, stack) for hook, stack in hooks if hook.func is func or hook.func == func]:
                 stack.take(hook)
 
     def pending(self) -> dict[threading.Thread, list[Pending]]:
@@ -224,47 +205,54 @@ class Plugin:
         A snapshot: threads may come and go while it is made.
         """
         found: dict[threading.Thread, list[Pending]] = {}
-        for stack in attached():
-            thread = stack.thread
-            hooks = self._hooks(stack.entries)
-            if stack.ident in announcing:
-                hooks.sort(key=lambda hook, early=stack.early: hook not in early)  # type: ignore[misc]
-            for hook in hooks:
+        for attachment in attached():
+            thread = attachment.thread
+            for hook, stack in self._hooks(attachment):
                 state = stack.entries.get(hook)
                 if state is not None and thread is not None:
                     _, args, kwargs = unpack(state)
                     found.setdefault(thread, []).append(Pending(hook.func, args, dict(kwargs)))
         return found
 
-    def _hooks(self, entries: Any) -> list[_Hook]:
-        """Those of `entries` that are this plugin's, newest first."""
-        return [entry for entry in reversed(list(entries)) if isinstance(entry, _Hook) and entry.plugin is self]
+    def _hooks(self, attachment: Attachment) -> list[tuple[_Hook, Stack]]:
+        """This plugin's cleanups of a thread, with the stack in which each is, in the order in which they would run."""
+        stacks = dict.fromkeys((attachment.early, attachment.late))  # at the late moment, both are one
+        return [
+            (entry, stack)
+            for stack in stacks
+            for entry in reversed(list(stack.entries))
+            if isinstance(entry, _Hook) and entry.plugin is self
+        ]
 
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError(f"plugin {self._name!r} is closed")
 
     def close(self, *, run: bool = False) -> None:
-        """Take back every receiver and every clean-up, in every thread; wait for those that other threads are running.
+        """Take back every receiver and every cleanup, in every thread; wait for those that other threads are running.
 
-        With `run`, the clean-ups of the current thread are called now, last in, first out; what they raise is reported
-        as at the end of a thread. To close a closed plugin does nothing, but it waits as well. A hook may close its own
-        plugin: then that hook goes on.
+        With `run`, the cleanups of the current thread are called now, last in, first out; what they raise is reported
+        as at the end of a thread. To close a closed plugin does nothing, but it waits as well.
+
+        May be called from within a hook, of this plugin or any other. There it does not wait, since the hooks that it
+        would wait for may be waiting for this one: what is being run goes on.
         """
         run = bool(run)  # which may raise
         self._closed = True
         for hook, signal in list(self._receivers.items()):
             signal.disconnect(hook)
         self._receivers.clear()
-        running = _Running(self)
+        here = attached_here()
+        ident = get_ident()
+        within_hook = (here is not None and here.busy) or any(thread == ident for _, thread in list(_running.values()))
+        call = object()
         try:
-            _running[running] = None  # before any clean-up is taken: who closes at the same time, waits for it
-            here = attached_here() if run else None
-            mine: list[tuple[_Hook, Any]] = []
-            for stack in attached():
-                for hook in self._hooks(stack.entries):
+            _running[call] = self, ident  # before any cleanup is taken: who closes at the same time waits for it
+            mine: list[tuple[_Hook, State]] = []
+            for attachment in attached():
+                for hook, stack in self._hooks(attachment):
                     state = stack.take(hook)
-                    if state is not None and stack is here:
+                    if state is not None and run and attachment is here:
                         mine.append((hook, state))
             for hook, state in mine:
                 _, args, kwargs = unpack(state)
@@ -273,10 +261,12 @@ class Plugin:
                 except BaseException as error:  # noqa: BLE001
                     report(error, hook, threading.current_thread())
         finally:
-            _running.pop(running, None)
-            _wake()
+            _running.pop(call, None)
+            if _waiting:
+                _wake()
         try:
-            self._wait()
+            if not within_hook:
+                self._wait()
         finally:
             with suppress(IndexError):  # it was closed before
                 del _plugins[self._listed.pop()]
@@ -284,29 +274,13 @@ class Plugin:
     def _wait(self) -> None:
         here = get_ident()
         news = threading.Lock()
-        _waiting[news] = here, self
-        _wake()  # those that need not wait for us any more
+        _waiting[news] = here
         try:
-            while any(running.plugin is self and _goes_on(running.ident, here) for running in list(_running)):
-                news.acquire(timeout=1)  # seconds: an asynchronous exception may have cost us the news
+            while any(plugin is self and thread != here for plugin, thread in list(_running.values())):
+                news.acquire(timeout=1)  # seconds: an exception from outside may have cost us the news
         finally:
             _waiting.pop(news, None)
 
-
-def _after_fork_in_child() -> None:
-    # The threads that were running hooks are not there any more: nobody shall wait for them.
-    here = get_ident()
-    for running in list(_running):
-        if running.ident != here:
-            del _running[running]
-    for news, (waiter, _) in list(_waiting.items()):
-        if waiter != here:
-            del _waiting[news]
-    _wake()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 _loaded: dict[tuple[str, str], Plugin] = {}
 

@@ -22,11 +22,11 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from threading import get_ident, get_native_id
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from ._sentinel import Stack, _attach, _exiting, _local, attached_here, current, plain
-from ._signals import check_hook, describe, report
+from ._attachment import Attachment
+from ._report import check_hook, describe
+from ._sentinel import attached_here, current
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -38,46 +38,45 @@ T_co = TypeVar("T_co", covariant=True)
 class _Value:
     """One value that is open, in one thread."""
 
-    __slots__ = ("key", "manager", "owner", "resource", "sees_crash", "stack", "value")
-
-    _runs_in_fork = False
+    __slots__ = ("attachment", "key", "manager", "owner", "resource", "sees_crash", "value")
 
     manager: AbstractContextManager[Any]
     value: Any
 
-    def __init__(self, resource: PerThread[..., Any], stack: Stack, key: object) -> None:
+    def __init__(self, resource: PerThread[..., Any], attachment: Attachment, key: object) -> None:
         self.resource = resource
-        self.stack = stack
+        self.attachment = attachment
         self.key = key
         self.owner: weakref.ref[Any] | None = None
-        self.sees_crash = stack.exception is None  # or else it was opened after the crash
+        self.sees_crash = attachment.exception is None  # or else it was opened after the crash
 
     # With what it needs at hand: an instance may die when the globals are gone. It may also die with another
     # thread-local, as the thread ends: then the sentinel closes the value, in a moment.
-    def _owner_died(
-        self,
-        _: object,
-        get_ident: Any = get_ident,
-        get_native_id: Any = get_native_id,
-        active: Any = threading._active,  # type: ignore[attr-defined]
-    ) -> None:
-        stack = self.stack
-        here: int = get_ident()
-        if stack.ident == here and stack.native_id == get_native_id() and active.get(here) is stack.thread:
+    def _owner_died(self, _: object, active: Any = threading._active) -> None:  # type: ignore[attr-defined]
+        attachment = self.attachment
+        if attachment.is_here() and active.get(attachment.ident) is attachment.thread:
             self.discard()
+        else:
+            attachment.ask(self.discard)
 
     def discard(self) -> None:
         """Close it, unless that was done, for an instance that is gone, and report what that raises."""
-        if self.stack.take(self):
+        if self.take():
             try:
                 self.close(None)
             except BaseException as error:  # noqa: BLE001
-                report(error, self, self.stack.thread)
+                self.attachment.failed(error, self)
+
+    def take(self) -> bool:
+        """Take it off its thread's stack: whether it is the caller's to close."""
+        attachment = self.attachment
+        return (attachment.late.take(self) or attachment.early.take(self)) is not None
 
     def close(self, error: BaseException | None) -> None:
         """Close it; it has been taken off the stack."""
-        if self.stack.values.get(self.key) is self:
-            del self.stack.values[self.key]
+        values = self.attachment.values
+        if values.get(self.key) is self:
+            del values[self.key]
         self.owner = None  # which refers to this
         if error is None:
             self.manager.__exit__(None, None, None)
@@ -89,13 +88,10 @@ class _Value:
                 error.__traceback__ = traceback  # on 3.10, a frame of contextlib's would keep the error
 
     def __call__(self) -> None:  # when the thread ends
-        self.close(self.stack.exception if self.sees_crash else None)
+        self.close(self.attachment.exception if self.sees_crash else None)
 
     def __repr__(self) -> str:
         return f"the closing of {describe(self.resource)}"
-
-
-plain.add(_Value)
 
 
 class PerThread(Generic[P, T_co]):
@@ -147,14 +143,14 @@ class PerThread(Generic[P, T_co]):
         return BoundPerThread(self, instance) if instance is not None else self
 
     def _get(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        stack = current() if _exiting else _local.stack or _attach()
+        attachment = current()
         key = self._key(instance, args, kwargs)
-        known: _Value | None = stack.values.get(key)
+        known: _Value | None = attachment.values.get(key)
         if known is not None:
             if known.owner is None or known.owner() is instance:
                 return known.value
             known.discard()  # of an instance that died in another thread, and had this address
-        opened = _Value(self, stack, key)
+        opened = _Value(self, attachment, key)
         if instance is not None:
             args = (weakref.proxy(instance), *args)
         opened.manager = manager = self._open(*args, **kwargs)
@@ -163,14 +159,16 @@ class PerThread(Generic[P, T_co]):
         opened.value = manager.__enter__()
         if instance is not None:  # which neither the generator nor we keep alive
             opened.owner = weakref.ref(instance, opened._owner_died)
-        stack.add(opened, opened, early=self._early)
-        stack.__dict__.setdefault("values", {})[key] = opened
+        (attachment.early if self._early else attachment.late).add(opened, opened)
+        attachment.values[key] = opened
         return opened.value
 
     def _close(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        stack = attached_here()
-        known: _Value | None = stack.values.get(self._key(instance, args, kwargs)) if stack is not None else None
-        if known is not None and known.stack.take(known):
+        attachment = attached_here()
+        if attachment is None:
+            return
+        known: _Value | None = attachment.values.get(self._key(instance, args, kwargs))
+        if known is not None and known.take():
             known.close(None)
 
     def _key(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:

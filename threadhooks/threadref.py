@@ -8,16 +8,23 @@ The ways in which they differ from threadref, each with its reason, are listed i
 
 from __future__ import annotations
 
-import atexit
 import threading
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._sentinel import _attach, _exiting, _local, attached, current, not_all_plain, plain, unpack
+from ._attached import attached
+from ._attachment import Attachment, is_daemon
+from ._references import open_segment
+from ._report import describe
+from ._sentinel import current
+from ._shutdown import before_exit_of_main
+from ._stack import pack, unpack
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from ._stack import State
 
     _Finalize = weakref.finalize[..., Any]
 else:
@@ -44,8 +51,9 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
     _thread_callback: Callable[[ref], Any] | None
 
     def __new__(cls, callback: Callable[[ref], Any] | None = None) -> Self:
-        stack = current() if _exiting else _local.stack or _attach()
-        self = _new_reference(cls, stack.anchor or stack.open_segment())
+        attachment = current()
+        stack = attachment.late
+        self = _new_reference(cls, stack.top or open_segment(stack, attachment.thread, attachment.failed))
         try:
             self._thread_callback = callback
         except (AttributeError, TypeError):  # a subclass forbids it, but not to us
@@ -79,67 +87,66 @@ class finalize(_Finalize):  # noqa: N801
     Raises `RuntimeError` once the exit of the thread has been announced.
     """
 
-    # As in weakref.finalize, the state is elsewhere: in the thread's stack. Who takes it from there, runs it.
-    __slots__ = ("_thread_atexit", "_thread_stack")
+    # As in weakref.finalize, the state is elsewhere: in the thread's stack. Who takes it from there runs it.
+    __slots__ = ("_thread_atexit", "_thread_attachment")
 
-    _runs_in_fork = True
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        not_all_plain()
-        super().__init_subclass__(**kwargs)
+    _thread_attachment: Attachment
 
     def __init__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
-        stack = current() if _exiting else _local.stack or _attach()
+        attachment = current()
         try:
-            self._thread_stack = stack
+            self._thread_attachment = attachment
         except (AttributeError, TypeError):  # a subclass forbids it, but not to us
-            object.__setattr__(self, "_thread_stack", stack)
-        if args or kwargs or function is None or type(function) is tuple:  # type: ignore[comparison-overlap]
-            stack.entries[self] = function, args, kwargs or None
+            object.__setattr__(self, "_thread_attachment", attachment)
+        # Written out: a call of Stack.add would make a registration a tenth slower, and one of pack() another.
+        stack = attachment.late
+        if type(self) is not finalize:  # a subclass may have a `__call__` of its own, now or later
+            stack.entries[self] = _Override(function), (self, pack(function, args, kwargs)), None
+        elif args or kwargs or function is None or isinstance(function, tuple):
+            stack.entries[self] = pack(function, args, kwargs)
         else:  # the commonest case: it needs no tuple
             stack.entries[self] = function
-        stack.anchor = None
+        stack.top = None
 
     def __call__(self, _: Any = None) -> Any:
         """Call the function now, in the calling thread, and return what it returns; `None` if this is dead."""
         try:
-            state = self._thread_stack.entries.pop(self, None)
+            state = self._thread_attachment.late.entries.pop(self, None)
         except AttributeError:  # never initialised, or a copy
             return None
         match state:  # as in Stack.unwind
             case [*_] if type(state) is tuple:
-                function, args, kwargs = state
+                function, args, kwargs = _unpack(state) if type(state[0]) is _Override else state
                 return function(*args, **kwargs) if kwargs else function(*args)
         return None if state is None else state()  # type: ignore[operator]
 
     def detach(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """Kill this without calling the function: ``(thread, function, args, kwargs)``, or `None` if it is dead."""
         try:
-            stack = self._thread_stack
-            thread, state = stack.thread, stack.entries.pop(self, None)
+            attachment = self._thread_attachment
+            thread, state = attachment.thread, attachment.late.entries.pop(self, None)
         except AttributeError:  # never initialised, or a copy
             return None
         if state is None:
             return None
-        if type(state) is not tuple:  # as unpack() does, which would be slower
+        if type(state) is not tuple:  # as _unpack() does, which would be slower
             return thread, state, (), {}  # type: ignore[return-value]  # it was alive
-        function, args, kwargs = state
-        return thread, function, args, kwargs or {}  # type: ignore[return-value]
+        return thread, *_unpack(state)  # type: ignore[return-value]
 
     def peek(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """What `detach` would return, without detaching."""
         try:
-            stack = self._thread_stack
-            thread, state = stack.thread, stack.entries.get(self)
+            attachment = self._thread_attachment
+            thread, state = attachment.thread, attachment.late.entries.get(self)
         except AttributeError:
             return None
-        return None if state is None else (thread, *unpack(state))  # type: ignore[return-value]  # it is alive
+        return None if state is None else (thread, *_unpack(state))  # type: ignore[return-value]  # it is alive
 
     @property
     def alive(self) -> bool:
         """Whether the function is still to be called."""
         try:
-            return self in self._thread_stack.entries
+            return self in self._thread_attachment.late.entries
         except AttributeError:
             return False
 
@@ -171,32 +178,48 @@ class finalize(_Finalize):  # noqa: N801
             state = (state[0], slots) if slots else state[0]
         return make, args, state, *rest
 
-    def _thread_unwind(self, state: Any) -> None:
-        # A subclass may override __call__: it is called, as by threadref, and must find itself alive.
-        entries = self._thread_stack.entries
-        entries[self] = state
+
+class _Override:
+    """What calls a finalizer of a derived class: by its `__call__`, as threadref does, which finds it alive."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: object) -> None:
+        self.function = function
+
+    def __call__(self, finalizer: finalize, state: State) -> None:
+        entries = finalizer._thread_attachment.late.entries
+        entries[finalizer] = state
         try:
-            self(None)
+            finalizer(None)
         finally:
-            entries.pop(self, None)
+            entries.pop(finalizer, None)  # even if it has not called ours
+
+    def __repr__(self) -> str:
+        return describe(self.function)
 
 
-plain.add(finalize)
+def _unpack(state: Any) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    function, args, kwargs = unpack(state)
+    return unpack(args[1]) if type(function) is _Override else (function, args, kwargs)
+
+
 _get_atexit: Callable[[finalize], bool] = vars(finalize)["_thread_atexit"].__get__  # not a subclass's __getattr__
 
 
+@before_exit_of_main
 def _finalize_at_exit() -> None:
-    # weakref.finalize's contract: at exit, what is left is called by the main thread. Registered after the sentinel's
-    # handler, this runs before it, so that the main thread's own clean-ups, the oldest as a rule, come last.
+    # weakref.finalize's contract: at exit, what is left is called by the main thread. The main thread's own cleanups,
+    # the oldest as a rule, come last.
     main = threading.main_thread()
-    for stack in reversed(attached()):
+    for attachment in reversed(attached()):
+        thread, stack = attachment.thread, attachment.late
+        if thread is None or not (thread is main or is_daemon(thread)):
+            continue  # it is not a daemon: it runs them itself, as soon as it ends
         for entry in reversed(list(stack.entries)):
             if isinstance(entry, finalize):
                 if not entry.atexit:
-                    if stack.thread is main:
+                    if thread is main:
                         stack.take(entry)
-                elif stack.thread is not main:
-                    stack.run(entry)
-
-
-atexit.register(_finalize_at_exit)
+                elif thread is not main:
+                    stack.run(entry, attachment.failed)

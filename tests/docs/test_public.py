@@ -24,17 +24,6 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 
 DOCUMENTED = re.findall(r"^\.\. (?:auto\w+|data):: ([\w.]+)", REFERENCE, re.MULTILINE)
 
-# What of ours a module may import, at most: only what is further left in `_signals <- _sentinel <- ... <- __init__`.
-IMPORTS: dict[str, set[str]] = {
-    "_signals": set(),
-    "_sentinel": {"_signals"},
-    "threadref": {"_signals", "_sentinel"},
-    "plugins": {"_signals", "_sentinel"},
-    "announce": {"_signals", "_sentinel"},
-    "resources": {"_signals", "_sentinel"},
-    "__init__": {"_signals", "_sentinel", "threadref", "plugins", "announce", "resources"},
-    "__main__": {"__init__"},
-}
 WITH_ALL = [
     module.__name__
     for module in (importlib.import_module(f"threadhooks.{name}") for name in SOURCES if name != "__init__")
@@ -130,41 +119,6 @@ def test_every_module_has_a_docstring() -> None:
 
 
 # Layout
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_modules_import_one_way(name: str) -> None:
-    """`_signals <- _sentinel <- (threadref, plugins, announce, resources) <- __init__`, wherever the import stands."""
-    imported: set[str] = set()
-    for node in ast.walk(SOURCES[name]):
-        if isinstance(node, ast.ImportFrom):
-            assert node.level <= 1
-            module = node.module or ""
-            if node.level == 1:
-                imported.update([module] if module else [alias.name for alias in node.names])
-            elif module.partition(".")[0] == "threadhooks":
-                imported.add(module.partition(".")[2] or "__init__")
-        elif isinstance(node, ast.Import):
-            ours = [alias.name for alias in node.names if alias.name.partition(".")[0] == "threadhooks"]
-            imported.update(module.partition(".")[2] or "__init__" for module in ours)
-    assert imported <= IMPORTS[name]
-
-
-def test_the_only_thread_local() -> None:
-    """The package has one `threading.local`: one class, in `_sentinel`, of which one instance is made."""
-    for name, tree in SOURCES.items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module in ("threading", "_thread", "_threading_local"):
-                assert not {"local", "_local"} & {alias.name for alias in node.names}, name
-            if isinstance(node, ast.Attribute) and name != "_sentinel":
-                assert ast.unparse(node) not in ("threading.local", "_thread._local", "_threading_local.local"), name
-    classes, made = [], []
-    for node in ast.walk(SOURCES["_sentinel"]):
-        if isinstance(node, ast.ClassDef) and "threading.local" in map(ast.unparse, node.bases):
-            classes.append(node.name)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("threading.local", *classes):
-            made.append(ast.unparse(node))
-    assert len(classes) == len(made) == 1
 
 
 def test_the_only_dependency(program: Callable[..., Any]) -> None:

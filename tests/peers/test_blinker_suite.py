@@ -30,7 +30,7 @@ import asyncio
 import inspect
 
 import blinker.base
-from threadhooks._signals import ThreadSignal
+from threadhooks import ThreadSignal
 
 
 class Signal(ThreadSignal):

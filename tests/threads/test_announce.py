@@ -27,7 +27,6 @@ from support import LONG, forks, in_thread, run
 import threadhooks
 from threadhooks import (
     Plugin,
-    _sentinel,
     announced,
     install,
     installed,
@@ -360,7 +359,7 @@ def test_a_thread_that_can_not_be_announced(
         in_thread(lambda: ran.append(1))
     assert ran == ([1] if error is RuntimeError else [])
     assert [report.exc_type for report in reports] == [error]
-    assert _sentinel.announcing == {}
+    assert _attached.announcing == {}
 
 
 def test_run_that_is_called_by_hand(events: Events) -> None:
@@ -1683,7 +1682,7 @@ def test_announced_that_ends_in_another_thread(events: Events) -> None:
         thread = in_thread(body)
     assert "ends in another thread" in str(caught[0])
     assert lives(events) == {threading.main_thread(): ["thread_started"], thread: LIFE[:1] + LIFE[2:]}
-    assert _sentinel.announcing == {}
+    assert _attached.announcing == {}
 
 
 def test_announced_in_the_main_thread(plugin: Plugin, events: Events) -> None:
@@ -2101,7 +2100,7 @@ def test_announced_that_is_left_open(plugin: Plugin, events: Events, reports: An
     """A block that its thread never ends marks no later thread of the same ident, and to end it touches none."""
     left = ExitStack()
     first = in_thread(lambda: left.enter_context(announced()))
-    assert not _sentinel.announcing
+    assert not _attached.announcing
     told: list[BaseException | None] = []
     plugin.thread_exited(lambda thread, exception, **extra: told.append(exception))
     caught: list[BaseException] = []

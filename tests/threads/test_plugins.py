@@ -24,8 +24,16 @@ from at_line import AtLine
 from support import LONG, in_thread
 
 import threadhooks
-from threadhooks import Plugin, load_plugins, plugins, thread_exited, thread_exiting, thread_started, threadref
-from threadhooks._signals import ThreadSignal
+from threadhooks import (
+    Plugin,
+    ThreadSignal,
+    load_plugins,
+    plugins,
+    thread_exited,
+    thread_exiting,
+    thread_started,
+    threadref,
+)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from at_line import AtLine
 from support import Farewell, Log, in_thread
 
 import threadhooks
-from threadhooks import _sentinel, thread_exited
+from threadhooks import _stack, thread_exited
 from threadhooks.threadref import finalize, ref
 
 
@@ -66,7 +66,7 @@ def test_attach_tells_what_is_known_of_the_thread() -> None:
         lambda: got.extend([threadhooks.attach(), threading.get_ident(), threading.get_native_id()]), name="a"
     )
     info, ident, native_id = got
-    assert info == (thread, "a", ident, native_id, False, False, info.attached_at)
+    assert info == (thread, "a", ident, native_id, False, False, info.attached_at, False)
     assert before <= info.attached_at <= time.time()
     assert isinstance(info, threadhooks.ThreadInfo)
 
@@ -256,8 +256,8 @@ def test_clean_ups_unwind_as_one_stack_and_then_the_signal_is_sent(plugin: threa
     plugin.thread_exited(lambda thread, **extra: log.append("receiver 2"))
     in_thread(body)
     assert log == [
+        "plugin 2",  # the early moment did not come: so it comes late, before the others
         "finalize 2",
-        "plugin 2",
         "ref 2",
         "resource 1",
         "ref 1",
@@ -629,11 +629,14 @@ def test_an_asynchronous_exception_ends_one_hook(reports: list[Any], exits: list
     assert len(exits) == 1
 
 
-def test_an_asynchronous_exception_anywhere_costs_one_hook_at_most(reports: list[Any]) -> None:
+def test_an_asynchronous_exception_anywhere_costs_one_hook_at_most(
+    reports: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Thrown at any line of ours while hooks are being run, it loses one hook at most; the others run once, in order.
 
     Nor does anything stay behind, or else the next thread with the same ident would register in vain.
     """
+    monkeypatch.setattr(sys, "unraisablehook", reports.append)  # where what is thrown into a `__del__` goes
     hooks = [4, 3, 2, 1, 0, -1]
     active = dict(threading._active)  # type: ignore[attr-defined]
     ended: list[weakref.ref[threading.Thread]] = []
@@ -1080,7 +1083,7 @@ def test_a_recursion_error_at_the_first_registration() -> None:
 
 def test_references_of_a_receiver_count_as_waiting(reports: list[threading.ExceptHookArgs]) -> None:
     """What a receiver registers is no loop, however much of it there is, and whatever each of them registers."""
-    number = _sentinel._MOST_REGISTERED_MEANWHILE * 3 // 5
+    number = _stack.MOST_ADDED_MEANWHILE * 3 // 5
     refs: list[ref] = []
     ran: list[None] = []
 

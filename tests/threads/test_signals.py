@@ -23,8 +23,7 @@ import pytest
 from support import in_thread
 
 import threadhooks
-from threadhooks import Plugin, ThreadInfo, _signals, thread_exited, thread_exiting, thread_started
-from threadhooks._signals import ThreadSignal
+from threadhooks import Plugin, ThreadInfo, ThreadSignal, _signals, thread_exited, thread_exiting, thread_started
 
 
 class Receiver:

@@ -1,0 +1,112 @@
+"""Which threads are attached, and which have ended.
+
+Guarantees:
+
+- Nothing is kept of a thread that has ended, except for the last thousand pairs of numbers.
+- What belongs to a thread that has ended, or that a forked child hasn't got, is neither run nor destroyed by another
+  thread. If the thread has ended and it was to run, that is reported.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from ._attachment import GREEN, Attachment, has_ended
+from ._fork import check as check_process
+from ._fork import own_thread_only
+from ._report import report
+from ._signals import thread_exited, thread_exiting, thread_started
+
+# How many exits are remembered, so that a thread can be told that its own is over.
+_MOST_ENDED = 1000
+
+by_key: dict[int, Attachment] = {}  # by `Attachment.key`
+# The idents of the threads that announce the end of what they run; with the attachment, for a block of announced().
+announcing: dict[int, Attachment | None] = own_thread_only({}, lambda ident, attachment: ident)
+_ended: dict[int, int] = {}  # by ident, the native id of the last thread of that ident that has exited
+_abandoned: list[object] = []  # what must neither be used nor destroyed, by a forked child above all
+
+
+def attached() -> list[Attachment]:
+    """The attachments of all threads that are attached and alive, oldest first.
+
+    One whose thread has ended is still known only if its exit was cut short; what it held is reported as lost.
+    """
+    check_process()
+    found = []
+    for attachment in list(by_key.values()):
+        thread = attachment.thread
+        if thread is None:
+            continue
+        if has_ended(thread):
+            lose(attachment, "was cut short")
+        else:
+            found.append(attachment)
+    return found
+
+
+def lose(attachment: Attachment, why: str) -> None:
+    """Report that nothing more of a thread will be run, and keep what it had registered from being destroyed here."""
+    thread = attachment.thread
+    hooks = attachment.hooks()
+    if hooks:
+        report(RuntimeError(f"the exit of {thread!r} {why}; not run: {hooks!r}"), hooks[-1], thread)
+    _abandoned.append(attachment.abandon())
+    forget(attachment)
+
+
+def forget(attachment: Attachment) -> None:
+    """Keep nothing of a thread that has ended."""
+    if by_key.get(attachment.key) is attachment:
+        del by_key[attachment.key]
+    if announcing.get(attachment.ident) is attachment:  # a block that was left open
+        del announcing[attachment.ident]
+    if thread_exited.buckets or thread_exiting.buckets or thread_started.buckets:
+        for signal in (thread_started, thread_exiting, thread_exited):
+            signal.forget(attachment.thread)
+    attachment.drop()
+
+
+def remember_end(ident: int, native_id: int) -> None:
+    # The newest last, and not without a bound: idents are addresses, and a program may see a great many of them.
+    _ended.pop(ident, None)
+    _ended[ident] = native_id
+    if len(_ended) > _MOST_ENDED:
+        for old in list(_ended)[: _MOST_ENDED // 2]:
+            _ended.pop(old, None)
+
+
+def is_over(ident: int, native_id: int) -> bool:
+    """Whether the exit of the thread with these numbers has been announced, as far as it is remembered."""
+    return _ended.get(ident) == native_id
+
+
+def repair(mine: Attachment | None, native_id: int) -> None:
+    """In a forked child, keep only what belongs to the thread that forked: `mine`, if it is attached.
+
+    `native_id` is the thread's new one.
+    """
+    _ended.clear()
+    for attachment in list(by_key.values()):
+        if mine is None or attachment.native_id != mine.native_id:
+            _abandoned.append(attachment.abandon())
+            forget(attachment)
+    for attachment in list(by_key.values()):  # one, or all the greenlets of the thread that forked
+        del by_key[attachment.key]
+        attachment.native_id = native_id
+        if not GREEN:
+            attachment.key = native_id
+        attachment.info = None
+        by_key[attachment.key] = attachment
+        _abandoned.append(attachment.abandon_values())
+
+
+def keep_for_ever() -> None:
+    """Let the interpreter not destroy, as it ends, what daemons still use and will add, and what is a parent's."""
+    kept = by_key, _abandoned
+    if any(kept) or threading.active_count() > 1:
+        try:
+            import ctypes  # it is slow to import, and seldom needed
+        except ImportError:
+            return
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))

@@ -1,0 +1,313 @@
+"""All that we keep of one attached thread, and what runs at its two moments.
+
+Guarantees:
+
+- At each moment every hook is run once: the cleanups last in, first out, then the receivers in the order of connection,
+  then what the receivers registered. What one of them raises is reported, and the next one runs.
+- An exception from outside (one that another thread throws in, a failed allocation) costs at most the hook that is just
+  being run.
+
+Assumption: what runs the moments is called in the thread that the attachment is about.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from threading import get_ident, get_native_id
+from typing import Any, NamedTuple
+
+from ._report import report
+from ._signals import ThreadSignal, thread_exited, thread_exiting, thread_started
+from ._stack import Stack
+
+# How many exceptions from outside may interrupt one step of an exit before it is given up.
+_MOST_INTERRUPTIONS = 100
+
+# Where greenlets have their own locals, these are cleared from another greenlet, whose ident is not the ended one's.
+GREEN = threading.local.__module__ != "_thread"
+
+_serials = itertools.count()
+
+
+class ThreadInfo(NamedTuple):
+    """What is known of an attached thread; receivers get it as `info`. Nothing in it ever changes."""
+
+    thread: threading.Thread
+    """The thread itself: what `threading.current_thread()` returned in it."""
+    name: str
+    """Its name when this was made: by `attach`, or at the first signal that speaks of the thread."""
+    ident: int
+    """Its `threading.get_ident()`. It may be in use again as soon as the thread has ended."""
+    native_id: int
+    """Its `threading.get_native_id()`: the kernel's number."""
+    daemon: bool
+    """Whether it is a daemon."""
+    foreign: bool
+    """Whether it was not started by `threading`, but by C code, `_thread`, or a greenlet library."""
+    attached_at: float
+    """When it was attached, in seconds since the epoch, as from `time.time()`."""
+    announced: bool = False
+    """Whether it announces itself: it was started under `install`, or is in a block of `announced`."""
+
+
+class Attachment:
+    """All that we keep of one attached thread."""
+
+    __slots__ = (
+        "announced",
+        "asked",
+        "attached_at",
+        "began",
+        "busy",
+        "displaced",
+        "early",
+        "exception",
+        "ident",
+        "info",
+        "key",
+        "late",
+        "native_id",
+        "receivers",
+        "thread",
+        "values",
+    )
+
+    def __init__(self, thread: threading.Thread, ident: int, native_id: int) -> None:
+        self.thread: threading.Thread | None = thread  # until the thread has exited
+        self.ident = ident
+        self.native_id = native_id
+        self.attached_at = time.time()
+        # The greenlets of one thread share its native id. An address would do for both, but addresses come back at
+        # once, and a free-threaded dict gets slow when a key does.
+        self.key = next(_serials) if GREEN else native_id
+        self.late = Stack()
+        self.early = Stack()  # once early cleanups have no moment of their own any more, the same as `late`
+        self.values: dict[Any, Any] = {}  # of per-thread resources
+        self.asked: list[Callable[[], object]] = []  # what the thread is to do when it next has to do with us
+        self.info: ThreadInfo | None = None
+        self.announced = False
+        self.exception: BaseException | None = None  # what `run()` raised
+        self.receivers: Iterator[Callable[..., Any]] | None = None  # those that are still to be told of this moment
+        self.began = False  # whether the exit has
+        self.busy = False  # whether hooks of the thread are being run, in the thread
+        self.displaced: threading.Thread | None = None  # who had our ident in `threading._active` when it did
+
+    def is_here(
+        self, get_ident: Callable[[], int] = get_ident, get_native_id: Callable[[], int] = get_native_id
+    ) -> bool:
+        """Whether this is about the thread that asks.
+
+        By both numbers, since an ident is used again at once, by the next thread that starts.
+        """
+        return self.native_id == get_native_id() and (GREEN or self.ident == get_ident())
+
+    def describe(self) -> ThreadInfo:
+        """The record of this thread, made when it is first asked for."""
+        info = self.info
+        if info is None:
+            thread = self.thread
+            assert thread is not None
+            try:
+                name, daemon = thread.name, thread.daemon
+            except BaseException as error:  # noqa: BLE001 - a subclass may do anything there: that must cost nobody the news
+                report(error, type(thread), thread)
+                name, daemon = f"{type(thread).__name__}-{self.ident}", is_daemon(thread)
+            foreign = isinstance(thread, threading._DummyThread)
+            info = self.info = ThreadInfo(
+                thread, name, self.ident, self.native_id, daemon, foreign, self.attached_at, self.announced
+            )
+        return info
+
+    def failed(self, error: BaseException, hook: object) -> None:
+        """Report what a hook of this thread raised."""
+        report(error, hook, self.thread)
+
+    def ask(self, errand: Callable[[], object]) -> None:
+        """Have `errand` called by this thread when it next has to do with us.
+
+        If the thread ends before, it is not called: this is for what the end of the thread brings about by itself.
+        """
+        self.asked.append(errand)
+        self.disturb()
+
+    def disturb(self) -> None:
+        """Have the thread notice, at its next look-up, that something has changed."""
+        self.__class__ = _Disturbed
+
+    def listen(self) -> None:
+        """Do what was asked, in this thread."""
+        self.__class__ = Attachment  # first: what is asked from now on is noticed at the next look-up
+        while self.asked:
+            errand = self.asked.pop(0)
+            try:
+                errand()
+            except BaseException as error:  # noqa: BLE001
+                self.failed(error, errand)
+
+    def persist(self, step: Callable[..., object], *args: Any) -> None:
+        """Call ``step(*args)``; if an exception from outside cuts it short, report that, and call it again.
+
+        `step` must go on where it was. What hooks raise does not get here.
+        """
+        for _ in range(_MOST_INTERRUPTIONS):
+            try:
+                self.busy = True
+                step(*args)
+                self.busy = False
+                return
+            except BaseException as error:  # noqa: BLE001
+                report(error, step, self.thread)
+
+    def start_of_run(self) -> None:
+        """The thread announces itself: `thread_started`."""
+        self.announced = True
+        self.info = None  # it may have been attached before, and announced nothing
+        self.receivers = None
+        self.persist(self._send, thread_started)
+        self.receivers = None
+
+    def end_of_run(self, error: BaseException | None) -> None:
+        """The early moment: the early cleanups, `thread_exiting`, and what its receivers registered."""
+        self.exception = error
+        self.receivers = None
+        self.persist(self._end_of_run)
+        self.receivers = None
+
+    def _end_of_run(self) -> None:
+        self.early.unwind(self.failed)
+        if self.receivers is not None or thread_exiting.has_receivers_for(self.thread):
+            self._send(thread_exiting)
+            self.early.unwind(self.failed)
+
+    def teardown(self) -> None:
+        """The late moment: all that waits for the end of this thread. Called again, it goes on where it was."""
+        if not self.began:
+            self.began = True
+            self.receivers = None
+        if self.exception is not None:
+            self._forget_frames()
+        if self.early is not self.late:
+            if self.early.entries:
+                self.early.unwind(self.failed)
+            self.early = self.late
+        self.late.unwind(self.failed)
+        if self.receivers is not None or thread_exited.has_receivers_for(self.thread):
+            self._send(thread_exited)
+        self.exception = None  # here, since what it keeps alive may register as it is destroyed
+        if self.late.entries or self.late.segments:
+            self.late.unwind(self.failed)
+
+    def _send(self, signal: ThreadSignal) -> None:
+        """Call the receivers of `signal`; called again, go on with those that were not called."""
+        if self.receivers is None:
+            self.receivers = iter([] if signal.is_muted else list(signal.receivers_for(self.thread)))
+        thread = self.thread
+        news: dict[str, Any] = {"info": self.describe()}
+        if signal is not thread_started:
+            news["exception"] = self.exception
+        for receiver in self.receivers:  # nothing comes between the step and the call: see Stack.unwind
+            try:
+                receiver(thread, **news)
+            except BaseException as error:  # noqa: BLE001
+                self.failed(error, receiver)
+
+    def _forget_frames(self) -> None:
+        """Let go of what the frames of a thread that crashed hold, unless somebody else keeps the exception.
+
+        If nobody had asked us to announce the crash, the exception would be gone by now, and with it its frames and all
+        that is in them. It matters: an object there may have to be released before the runtime that it depends on is
+        detached, by a cleanup that comes next. The traceback keeps its lines.
+        """
+        if sys.getrefcount(self.exception) > _ALONE:
+            return
+        errors: list[Any] = [self.exception]
+        for error in errors:
+            traceback = error.__traceback__
+            while traceback is not None:
+                with suppress(RuntimeError):  # a frame that is being executed
+                    traceback.tb_frame.clear()
+                traceback = traceback.tb_next
+            alone = _ALONE + (error.__cause__ is error.__context__)
+            if error.__cause__ is not None and sys.getrefcount(error.__cause__) <= alone:
+                errors.append(error.__cause__)
+            elif error.__context__ is not None and sys.getrefcount(error.__context__) <= alone:
+                errors.append(error.__context__)
+
+    def is_idle(self) -> bool:
+        """Whether nothing waits for the end of this thread."""
+        return not (
+            self.late.entries
+            or self.early.entries
+            or self.exception is not None  # what it keeps alive may register as it is destroyed
+            or thread_exited.has_receivers_for(self.thread)
+        )
+
+    def hooks(self) -> list[Callable[..., Any]]:
+        """What would be called, newest last; for reports. The references die."""
+        return self.late.hooks() + (self.early.hooks() if self.early is not self.late else [])
+
+    def abandon_values(self) -> list[object]:
+        """Take the values of per-thread resources away, without closing them: a forked child must not use them.
+
+        Returns them. They must be kept, since a destructor may say goodbye on a connection that the parent uses.
+        """
+        values, self.values = self.values, {}
+        return [values, *((value, self.late.take(value), self.early.take(value)) for value in values.values())]
+
+    def abandon(self) -> list[object]:
+        """Take everything away without running it: the thread that it belongs to isn't here. Returns what to keep."""
+        kept = self.abandon_values()
+        for stack in (self.late, self.early):
+            kept += [(entry, stack.take(entry)) for entry in list(stack.entries)]
+        return kept
+
+    def drop(self) -> None:
+        """The thread has ended: whoever still holds on to this holds nothing else by it."""
+        self.late.clear()
+        if self.early is not self.late:
+            self.early.clear()
+        self.asked.clear()
+        self.thread = self.info = self.exception = self.receivers = None
+
+
+class _Disturbed(Attachment):
+    """An attachment that is false.
+
+    Whoever looks up the current thread's attachment asks whether it is true, and goes the long way round if it isn't.
+    An object without a `__bool__` is true at no cost; so registrations pay nothing for being open to news.
+    """
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def is_daemon(thread: threading.Thread) -> bool:
+    """Whether a thread is a daemon, whatever its class says."""
+    return bool(getattr(thread, "_daemonic", False))
+
+
+def has_ended(thread: threading.Thread) -> bool:
+    """Whether a thread was started and has ended, whatever its class says. The main thread never has.
+
+    `threading` calls the main thread stopped from the moment when it begins to wait for the others.
+    """
+    return not (thread.ident is None or threading.Thread.is_alive(thread) or thread is threading.main_thread())
+
+
+def _count_alone() -> int:
+    """What `sys.getrefcount` says of an object that only one attribute refers to. It depends on the version."""
+
+    class Holder:
+        held = Exception()
+
+    return sys.getrefcount(Holder.held)
+
+
+_ALONE = _count_alone()

@@ -1,0 +1,70 @@
+"""Which process this is, and what a forked child keeps of the tables that its parent made.
+
+After `os.fork` the child has one thread, the one that called it. What the parent wrote down about its other threads is
+still in the child's memory, and none of it is true there: a block that such a thread was in will never end, a lock that
+it held will never be released, and the next thread may get its ident.
+
+Guarantees:
+
+- Once `check` has returned in a forked child, each table given to `own_thread_only` holds what belongs to the thread
+  that forked, and nothing else; then every function given to `in_child` has been called, in the order of registration.
+- That happens before the first answer of ours that depends on it, even if the one who asks is an ``after_in_child``
+  handler that was registered before this package was imported, and so runs before our own.
+
+What it does not promise:
+
+- A fork made by C code that does not call Python's handlers is noticed at the next call of `check`, not before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_pid = os.getpid()
+_tables: list[tuple[dict[Any, Any], Callable[[Any, Any], int]]] = []
+_repairs: list[Callable[[], object]] = []
+
+
+def own_thread_only(table: dict[K, V], ident_of: Callable[[K, V], int]) -> dict[K, V]:
+    """Let a forked child forget the items of `table` that belong to other threads; return `table`.
+
+    `ident_of` is given a key and its value, and returns the ident of the thread to which they belong.
+    """
+    _tables.append((table, ident_of))
+    return table
+
+
+def in_child(repair: Callable[[], object]) -> Callable[[], object]:
+    """Decorator: call `repair` in a forked child, once the tables are right. For what is no table: locks, say."""
+    _repairs.append(repair)
+    return repair
+
+
+def forked(getpid: Callable[[], int] = os.getpid) -> bool:
+    """Whether this is a forked child in which nothing has been put right yet."""
+    return getpid() != _pid
+
+
+def check() -> None:
+    """Put the tables right if this process was forked since the last call."""
+    global _pid
+    if not forked():
+        return
+    _pid = os.getpid()  # first: a repair may call what calls this
+    here = get_ident()
+    for table, ident_of in _tables:
+        for key, value in list(table.items()):
+            if ident_of(key, value) != here:
+                table.pop(key, None)
+    for repair in _repairs:
+        repair()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=check)

@@ -1,0 +1,179 @@
+"""The main thread's exit, and what must outlive us.
+
+The main thread's locals are destroyed in the last moments of the interpreter, or never. So its exit has no sentinel: it
+is announced from the places where a program ends.
+
+Guarantees:
+
+- The main thread's early moment comes when its code has ended, before any thread is joined: threads and executors can
+  still be used then, and one that waits to be told to stop can be told.
+- Its exit is announced from `atexit`, after the threads that are not daemons have been joined.
+- In a forked child that ends as those of `multiprocessing` do, which is without `atexit`, both come as one of the last
+  finalizers of `multiprocessing.util`.
+
+Assumptions:
+
+- The interpreter calls `threading._shutdown` when the main thread's code has ended, and looks it up by that name. This
+  is a private name of `threading`; without it the early moment comes at `atexit`, with the exit.
+- `multiprocessing` forgets what was registered with it for the end of the parent, and then calls what was registered
+  for after the fork.
+
+What it does not promise:
+
+- Where Ctrl-C interrupts the interpreter as it waits for threads, `atexit` comes while some of these still run. They
+  are waited for, for `GRACE` seconds; what they have registered is then given up, and reported.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ._attached import attached, keep_for_ever, lose
+from ._attachment import Attachment, is_daemon
+from ._fork import in_child
+from ._sentinel import attached_here, current, end_here, exit_here, refuse_here
+from ._signals import thread_exiting
+
+# How long threads that are not daemons, and still run at `atexit`, are waited for, in seconds.
+GRACE = 5.0
+
+
+_before_exit: list[Callable[[], object]] = []
+
+
+def before_exit_of_main(step: Callable[[], object]) -> Callable[[], object]:
+    """Decorator: call `step`, which must not raise, in the main thread just before its exit is announced."""
+    _before_exit.append(step)
+    return step
+
+
+def _end_of_main() -> None:
+    """The main thread's early moment. Called again, it leaves what was registered since then for the exit."""
+    global _ended
+    if _ended:
+        return
+    _ended = True
+    here = attached_here()
+    if here is None and thread_exiting.has_receivers_for(threading.current_thread()):
+        here = current()
+    if here is None or here.began:
+        return
+    if here.announced:  # by a block, which has told of its end already
+        here.persist(here.early.unwind, here.failed)
+    else:
+        here.end_of_run(None)
+
+
+_ended = False
+
+
+def _exit_of_main() -> None:
+    """The exit of the thread that ends with its process."""
+    _end_of_main()
+    for step in _before_exit:
+        step()
+    here = attached_here()
+    if here is not None and here.thread is not None and not here.began:
+        here.displaced = here.thread  # it stays in threading._active
+        here.persist(exit_here, here)
+        end_here(here)
+    refuse_here()
+
+
+def _wait_for_workers() -> None:
+    # They are there if Ctrl-C has interrupted the interpreter as it waited for them. What they have registered is their
+    # own business, in their own time; but the interpreter will not wait for them a second time.
+    deadline = time.monotonic() + GRACE
+    main = threading.main_thread()
+    try:
+        for worker in _workers(main):
+            if worker.thread is not None:
+                worker.thread.join(max(0.0, deadline - time.monotonic()))
+    except KeyboardInterrupt:  # once more: so be it
+        pass
+    for worker in _workers(main):
+        lose(worker, "will not be seen, since the interpreter ends before it")
+
+
+def _workers(main: threading.Thread) -> list[Attachment]:
+    """What waits for the end of threads that are not daemons, and that `threading` has started."""
+    return [
+        attachment
+        for attachment in attached()
+        if attachment.thread not in (None, main)
+        and not isinstance(attachment.thread, threading._DummyThread)
+        and not is_daemon(attachment.thread)
+        and not attachment.is_here()
+    ]
+
+
+def _at_exit() -> None:
+    # Called after the threads that are not daemons have been joined, and after most other handlers, since it was
+    # registered early.
+    _wait_for_workers()
+    _exit_of_main()
+    keep_for_ever()
+
+
+def _wrap_shutdown(shutdown: Callable[[], Any]) -> Callable[[], Any]:
+    @functools.wraps(shutdown)
+    def announcing_shutdown() -> Any:
+        # `threading` first calls what was registered with its private `_register_atexit`; that is how executors stop
+        # taking work, and join their threads. To come before these, whenever they were registered, we come before all.
+        try:
+            if threading.current_thread() is threading.main_thread():
+                _end_of_main()
+        finally:
+            result = shutdown()
+        return result
+
+    return announcing_shutdown
+
+
+if callable(getattr(threading, "_shutdown", None)):
+    threading._shutdown = _wrap_shutdown(threading._shutdown)  # type: ignore[attr-defined]
+atexit.register(_at_exit)
+
+
+class _Child:
+    """Something that `multiprocessing` can refer to weakly."""
+
+
+_child = _Child()
+
+
+def _finalize_child(_: object = None) -> None:
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.Finalize(None, _exit_of_main, exitpriority=-sys.maxsize)  # the last of all
+
+
+@in_child
+def _in_child() -> None:
+    global _ended
+    _ended = False
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        # Not `Finalize` at once: a child of multiprocessing first forgets the finalizers that it has.
+        util.register_after_fork(_child, _finalize_child)
+
+
+def _import_in_child() -> None:
+    # A child of multiprocessing may be the one that imports us, at any point of its start. One that was spawned is no
+    # matter: it ends as other programs do.
+    util: Any = sys.modules.get("multiprocessing.util")
+    process: Any = sys.modules.get("multiprocessing.process")
+    if util is None or process is None or "--multiprocessing-fork" in sys.orig_argv:
+        return
+    util.register_after_fork(_child, _finalize_child)
+    if process.parent_process() is not None:  # it has called what was registered for after the fork
+        _finalize_child()
+
+
+_import_in_child()
