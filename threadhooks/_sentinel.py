@@ -161,7 +161,10 @@ def _known() -> Attachment | None:
         return None
     if attachment.ident == ident:
         active = threading._active.get(ident)  # type: ignore[attr-defined]
-        if active is None or active is attachment.thread or isinstance(active, threading._DummyThread):
+        # A thread that is being torn down has left that table. If somebody asks for the current thread then, a dummy
+        # takes its place; if it forks then, `threading` takes it for a new main thread.
+        stand_ins = threading._DummyThread, threading._MainThread  # type: ignore[attr-defined]
+        if active is None or active is attachment.thread or isinstance(active, stand_ins):
             return attachment
     # Both numbers have come back, or the kernel's alone: this was an earlier thread's.
     lose(attachment, "was cut short")

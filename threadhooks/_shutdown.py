@@ -8,8 +8,8 @@ Guarantees:
 - The main thread's early moment comes when its code has ended, before any thread is joined: threads and executors can
   still be used then, and one that waits to be told to stop can be told.
 - Its exit is announced from `atexit`, after the threads that are not daemons have been joined.
-- In a forked child that ends as those of `multiprocessing` do, which is without `atexit`, both come as one of the last
-  finalizers of `multiprocessing.util`.
+- A child that `multiprocessing` has forked ends without `atexit`. There both come with the last finalizers of
+  `multiprocessing.util`, and run what was registered in the child.
 
 Assumptions:
 
@@ -39,6 +39,7 @@ from ._attachment import Attachment, is_daemon
 from ._fork import in_child
 from ._sentinel import attached_here, current, end_here, exit_here, refuse_here
 from ._signals import thread_exiting
+from ._stack import Stack
 
 # How long threads that are not daemons, and still run at `atexit`, are waited for, in seconds.
 GRACE = 5.0
@@ -146,22 +147,29 @@ class _Child:
 
 
 _child = _Child()
-
-
-def _finalize_child(_: object = None) -> None:
-    util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        util.Finalize(None, _exit_of_main, exitpriority=-sys.maxsize)  # the last of all
+# What the forking thread had registered: to be taken back, if this turns out to be a child of `multiprocessing`.
+_inherited: list[tuple[Stack, object]] = []
+_kept: list[object] = []  # and not destroyed, since a destructor may say goodbye on what the parent uses
 
 
 @in_child
 def _in_child() -> None:
     global _ended
     _ended = False
+    here = attached_here()
+    stacks = (here.late, here.early) if here is not None else ()
+    _inherited[:] = [(stack, entry) for stack in stacks for entry in stack.entries]
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None:
-        # Not `Finalize` at once: a child of multiprocessing first forgets the finalizers that it has.
-        util.register_after_fork(_child, _finalize_child)
+        util.register_after_fork(_child, _begin_child)
+
+
+def _begin_child(_: object = None) -> None:
+    """A process of `multiprocessing` begins: it has forgotten what its parent registered for the end, and so do we."""
+    _kept.extend((entry, stack.take(entry)) for stack, entry in _inherited)
+    _inherited.clear()
+    util: Any = sys.modules["multiprocessing.util"]
+    util.Finalize(None, _exit_of_main, exitpriority=-sys.maxsize)  # the last of all
 
 
 def _import_in_child() -> None:
@@ -171,9 +179,9 @@ def _import_in_child() -> None:
     process: Any = sys.modules.get("multiprocessing.process")
     if util is None or process is None or "--multiprocessing-fork" in sys.orig_argv:
         return
-    util.register_after_fork(_child, _finalize_child)
+    util.register_after_fork(_child, _begin_child)
     if process.parent_process() is not None:  # it has called what was registered for after the fork
-        _finalize_child()
+        _begin_child()
 
 
 _import_in_child()

@@ -247,7 +247,7 @@ def test_l10_a_process_that_is_cut_short(program: Callable[..., Any], end: str, 
 
 @forks
 def test_l11_children_of_multiprocessing(program: Callable[..., Any]) -> None:
-    """A child that `multiprocessing` has forked ends by `os._exit`: its main thread's exit is not announced."""
+    """What a child of `multiprocessing` registers is run if it ends by itself, and not if it is terminated."""
     assert program(
         """
         import multiprocessing, threading
@@ -260,14 +260,26 @@ def test_l11_children_of_multiprocessing(program: Callable[..., Any]) -> None:
             thread.start()
             thread.join()
 
+        def ended(event):
+            child()
+            event.set()
+            threading.Event().wait()
+
         if __name__ == "__main__":
             for method in ("fork", "spawn"):
                 print(method)
-                process = multiprocessing.get_context(method).Process(target=child)
+                context = multiprocessing.get_context(method)
+                process = context.Process(target=child)
                 process.start()
                 process.join()
+                event = context.Event()
+                process = context.Process(target=ended, args=(event,))
+                process.start()
+                event.wait()
+                process.terminate()
+                process.join()
         """
-    ) == ("fork\nother thread\nspawn\nother thread\nmain thread\n", "", 0)
+    ) == ((2 * "{}\nother thread\nmain thread\nother thread\n").format("fork", "spawn"), "", 0)
 
 
 def test_l12_after_the_main_threads_exit(program: Callable[..., Any]) -> None:

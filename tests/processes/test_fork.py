@@ -172,9 +172,9 @@ def test_a_child_forgets_the_other_threads_without_a_trace(program: Program) -> 
     ) == (
         "child MainThread: pending: {}\n"
         "parent MainThread: forked\n"
+        "parent other: early one\nparent other: destroyed early one\n"
         "parent other: closed\nparent other: destroyed value\n"
         "parent other: ref\n"
-        "parent other: early one\nparent other: destroyed early one\n"
         "parent other: plugin's\nparent other: destroyed plugin's\n"
         "parent other: destroyed keyword\nparent other: destroyed function\n"
         "parent other: finalizer's\nparent other: destroyed finalizer's\n"
@@ -712,14 +712,8 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_multiprocessing(method: str, program: Program) -> None:
-    """Threads of a child process are announced; its main thread is where `multiprocessing` lets `atexit` do its work.
-
-    A spawned process is like any other. A forked one ends by `os._exit()`: up to 3.12, nothing of `atexit` runs; from
-    3.13 on, what was registered with `atexit` in the child itself, thus ours if we were not imported in the parent.
-    """
-    lines = ["Child inner: of a thread", "Child MainThread: end of work"]
-    if method == "spawn" or (method == "forkserver" and sys.version_info >= (3, 13)):
-        lines.append("Child MainThread: of the process")
+    """A child process runs what its own threads registered, its main thread included, and nothing of its parent's."""
+    lines = ["Child inner: of a thread", "Child MainThread: end of work", "Child MainThread: of the process"]
     lines += ["MainProcess MainThread: 0", "MainProcess MainThread: of the parent"]
     out, err, code = program(WORKER, method)
     assert (out.splitlines(), err, code) == (lines, "", 0)

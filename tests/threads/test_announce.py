@@ -27,6 +27,7 @@ from support import LONG, forks, in_thread, run
 import threadhooks
 from threadhooks import (
     Plugin,
+    _attached,
     announced,
     install,
     installed,
