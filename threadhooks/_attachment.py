@@ -184,11 +184,14 @@ class Attachment:
             self._send(thread_exiting)
             self.early.unwind(self.failed)
 
+    def begin_exit(self, displaced: threading.Thread | None) -> None:
+        """The exit begins: `displaced` is who has our ident in `threading._active`, and gets it back afterwards."""
+        self.displaced = displaced
+        self.receivers = None
+        self.began = True
+
     def teardown(self) -> None:
         """The late moment: all that waits for the end of this thread. Called again, it goes on where it was."""
-        if not self.began:
-            self.began = True
-            self.receivers = None
         if self.exception is not None:
             self._forget_frames()
         if self.early is not self.late:

@@ -253,14 +253,15 @@ def _finalised(attachment: Attachment) -> None:
                 _arm(attachment)
                 return
             displaced = None  # it was made for us, and up to 3.12 it would stay
-        attachment.displaced = displaced
         if attachment.is_idle():
+            attachment.displaced = displaced
             end_here(attachment)
             return
         if not here:
             # A destructor might do what must not be done in this thread.
             lose(attachment, "was missed: its sentinel was finalised in another thread, since somebody had kept it")
             return
+        attachment.begin_exit(displaced)  # first: from now on the table below does not tell whether the thread runs
     # The thread has left threading._active. It is put back, or else current_thread(), and so logging, would make a
     # dummy that stays there.
     active[ident] = thread

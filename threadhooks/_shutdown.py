@@ -81,7 +81,7 @@ def _exit_of_main() -> None:
         step()
     here = attached_here()
     if here is not None and here.thread is not None and not here.began:
-        here.displaced = here.thread  # it stays in threading._active
+        here.begin_exit(here.thread)  # which stays in threading._active
         here.persist(exit_here, here)
         end_here(here)
     refuse_here()
