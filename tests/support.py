@@ -47,8 +47,8 @@ Steal = Callable[[Callable[[], object]], "list[Any]"]
 
 
 def with_its_sentinel(steal: Steal, register: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
-    """A thread that has ended, and its sentinel, which is still there."""
+    """A thread that has ended, and its two sentinels, which are still there."""
     stolen: list[Any] = []
     thread = in_thread(lambda: stolen.extend(steal(register)))
-    assert len(stolen) == 1
+    assert len(stolen) == 2
     return thread, stolen

@@ -149,19 +149,21 @@ class Attachment:
             except BaseException as error:  # noqa: BLE001
                 self.failed(error, errand)
 
-    def persist(self, step: Callable[..., object], *args: Any) -> None:
+    def persist(self, step: Callable[..., object], *args: Any) -> bool:
         """Call ``step(*args)``; if an exception from outside cuts it short, report that, and call it again.
 
-        `step` must go on where it was. What hooks raise does not get here.
+        `step` must go on where it was. What hooks raise does not get here. Returns false if it has to give up.
         """
         for _ in range(_MOST_INTERRUPTIONS):
             try:
                 self.busy = True
                 step(*args)
                 self.busy = False
-                return
+                return True
             except BaseException as error:  # noqa: BLE001
                 report(error, step, self.thread)
+        self.busy = False
+        return False
 
     def start_of_run(self) -> None:
         """The thread announces itself: `thread_started`."""

@@ -65,23 +65,24 @@ _base = threading.local
 class _Sentinel:
     """Its end is the thread's end. Nobody but the thread-local ever holds it, and nothing can refer to it weakly.
 
-    There are two in each thread, of which the second dies with the first. An exception from outside that is pending as
-    the interpreter calls a `__del__` is raised at its first step, before anything there could catch it; then the second
-    one does what the first could not, in the same thread.
+    There are two in each thread. An exception from outside that is pending as the interpreter calls a `__del__` is
+    raised at its first step, before anything there could catch it; then the second sentinel does what the first could
+    not, in the same thread. Neither refers to the other: whoever keeps that exception, keeps the first one by it.
     """
 
-    __slots__ = ("attachment", "second")
+    __slots__ = ("attachment",)
 
     attachment: Attachment | None
-    second: _Sentinel | None
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if is_finalizing():  # an interpreter that ends destroys the locals of daemons, in the main thread
             return
         attachment = self.attachment
         del self  # a hook's traceback refers to this frame
-        if attachment is not None and attachment.thread is not None:  # or else its exit is over
-            attachment.persist(_finalised, attachment)
+        if attachment is None or attachment.thread is None:  # its exit is over
+            return
+        if not attachment.persist(_finalised, attachment):
+            end_here(attachment)
 
 
 class _Local(threading.local):
@@ -186,17 +187,19 @@ def _publish(attachment: Attachment, thread: threading.Thread) -> Attachment:
 def _arm(attachment: Attachment) -> Attachment:
     """Put a sentinel among the current thread's locals; return the attachment of the one that is there then."""
     sentinel: Any = _Sentinel()
+    second: Any = _Sentinel()
     winner: Any = None
     try:
-        sentinel.attachment = None
-        sentinel.second = _Sentinel()
-        sentinel.second.attachment = sentinel.attachment = attachment
+        sentinel.attachment = second.attachment = attachment
+        # No variable for the locals: a traceback, of a RecursionError for instance, would keep them, and so these.
         winner = _local.__dict__.setdefault("sentinel", sentinel)
-        if winner is not sentinel:
-            sentinel.second.attachment = sentinel.attachment = None  # nobody needs it: its end is nobody's
+        if winner is sentinel:
+            _local.__dict__["second"] = second
+        else:
+            sentinel.attachment = second.attachment = None  # nobody needs them: their end is nobody's
         return winner.attachment  # type: ignore[no-any-return]
     finally:
-        sentinel = winner = None  # or else the traceback of an asynchronous exception would keep it
+        sentinel = second = winner = None  # or else the traceback of an exception from outside would keep them
 
 
 def exit_here(attachment: Attachment) -> None:

@@ -720,9 +720,9 @@ def test_a_sentinel_can_not_be_weakly_referenced(steal: Steal) -> None:
     done: list[bool] = []
 
     def body() -> None:
-        [sentinel] = steal(threadhooks.attach)
-        with pytest.raises(TypeError, match="weak reference"):
-            weakref.ref(sentinel)
+        for sentinel in steal(threadhooks.attach):
+            with pytest.raises(TypeError, match="weak reference"):
+                weakref.ref(sentinel)
         done.append(True)
 
     in_thread(body)
@@ -742,7 +742,7 @@ def test_a_sentinel_that_was_kept_is_reported_and_its_hooks_are_not_run(
 
     kept_refs: list[Any] = []
     thread = in_thread(body)
-    assert len(kept) == 1
+    assert len(kept) == 2
     assert reports == []
     kept.clear()
     assert [(report.exc_type, report.thread) for report in reports] == [(RuntimeError, thread)]
@@ -837,7 +837,7 @@ def test_a_sentinel_that_its_own_thread_drops_late_is_in_order(reports: list[Any
 
     def body() -> None:
         kept = steal(lambda: finalize(log.append, "runs"))
-        assert len(kept) == 1
+        assert len(kept) == 2
         kept.clear()
 
     in_thread(body)

@@ -1,0 +1,143 @@
+"""What comes from outside in the middle of an exit: exceptions that others throw in, allocations that fail."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from support import LONG, in_thread
+
+from threadhooks import Plugin, _attached, _sentinel, _stack, thread_exited
+from threadhooks.threadref import finalize
+
+_throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+
+class Thrown(BaseException):
+    """What another thread throws in."""
+
+
+def thrower() -> Callable[[], object]:
+    """What throws into the thread that calls this. It is written in C, and so executes no step that could be hit."""
+    return functools.partial(_throw, ctypes.c_ulong(threading.get_ident()), ctypes.py_object(Thrown))
+
+
+def as_it_dies(call: Callable[[], object]) -> object:
+    """An object whose destructor is `call` itself."""
+    return type("Dying", (), {"__del__": staticmethod(call)})()
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is reported, by whatever hook."""
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_value))
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: told.append(args.exc_value))
+    return told
+
+
+def test_an_exception_that_is_pending_as_the_sentinel_dies(told: list[Any]) -> None:
+    """It is raised where nothing of ours could catch it; all hooks run all the same, in their own thread."""
+    before, after = threading.local(), threading.local()
+    ran: list[tuple[int, str]] = []
+
+    def body() -> None:
+        before.pending = as_it_dies(thrower())
+        finalize(lambda: ran.append((threading.get_ident(), "finalizer")))
+        ran.append((threading.get_ident(), "body"))
+        after.pending = as_it_dies(thrower())
+
+    with thread_exited.connected_to(lambda thread, **extra: ran.append((threading.get_ident(), "receiver"))):
+        in_thread(body)
+    assert [what for _, what in ran] == ["body", "finalizer", "receiver"]
+    assert len({ident for ident, _ in ran}) == 1
+    assert {type(error) for error in told} == {Thrown}
+    assert [attachment for attachment in _attached.attached() if not attachment.is_here()] == []
+
+
+def test_an_argument_that_throws_as_it_dies_hits_nobody_else(told: list[Any]) -> None:
+    """Its own hook has run; the hook of the other plugin, which comes next, runs."""
+    ran: list[int] = []
+    with Plugin("evil") as evil, Plugin("good") as good:
+
+        def body() -> None:
+            for number in range(10):
+                good.register(ran.append, number)
+                evil.register(lambda argument: None, as_it_dies(thrower()))
+
+        in_thread(body)
+    assert ran == list(range(10))[::-1]
+    assert [type(error) for error in told] == [Thrown] * 10
+
+
+def test_more_exceptions_than_anybody_could_catch(told: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an exit is given up, what it had not run is reported as lost, and later threads lose nothing."""
+    calls: list[str] = []
+
+    def relentless(failed: object) -> None:
+        raise Thrown
+
+    def body() -> None:
+        finalize(calls.append, "lost")
+        stack = _sentinel.current().late
+        monkeypatch.setattr(_stack.Stack, "unwind", lambda self, failed: relentless(failed) if self is stack else None)
+
+    in_thread(body)
+    monkeypatch.undo()
+    assert calls == []
+    (lost,) = [error for error in told if isinstance(error, RuntimeError)]
+    assert "interrupted too often; not run: [<built-in method append" in str(lost)
+    in_thread(lambda: finalize(calls.append, "later"))
+    assert calls == ["later"]
+
+
+@pytest.mark.skipif(
+    getattr(sys, "_is_gil_enabled", lambda: True)() is False, reason="other threads would be hit as well"
+)
+def test_a_failed_allocation_costs_one_hook_at_most(told: list[Any]) -> None:
+    """Each allocation of an exit fails in turn: all hooks run, but for the one that was just being run at the most."""
+    memory = pytest.importorskip("_testcapi")
+    lost: list[tuple[int, int, int]] = []
+    for point in range(1, 45):
+        ran: list[int] = []
+        heard: list[int] = []
+        go, done = threading.Lock(), threading.Lock()
+        kept = threading.local(), threading.local()  # or else they would die before the thread does
+        go.acquire(), done.acquire()
+        with ExitStack() as connected:
+            for number in range(3):
+                receiver = functools.partial(lambda number, *_, **extra: heard.append(number), number)
+                connected.enter_context(thread_exited.connected_to(receiver))
+            thread = threading.Thread(target=_exits_in_between, args=(memory, point, ran, go, done, *kept))
+            thread.start()
+            # While the other thread exits, this one must not allocate anything. Both calls are C's own.
+            go.release()
+            done.acquire()
+            thread.join(LONG)
+        if len(ran) + len(heard) < 8:
+            lost.append((point, len(ran), len(heard)))
+    assert lost, "no allocation of an exit was hit"
+    assert [each for each in lost if each[1] + each[2] < 7] == []
+    assert not _sentinel._exiting
+
+
+def _exits_in_between(memory: Any, point: int, ran: list[int], go: Any, done: Any, arm: Any, disarm: Any) -> None:
+    """Register five hooks; of the exit that follows, the allocation number `point` fails."""
+    # Up to 3.12 the thread-local that was used first is destroyed first; from 3.13 on, last.
+    first, last = (arm, disarm) if sys.version_info < (3, 13) else (disarm, arm)
+    events = {
+        arm: [as_it_dies(functools.partial(memory.set_nomemory, point, point + 1))],
+        disarm: [as_it_dies(memory.remove_mem_hooks), as_it_dies(done.release)],
+    }
+    first.events = events[first]
+    for number in range(5):
+        finalize(ran.append, number)
+    last.events = events[last]
+    events.clear()
+    go.acquire()
