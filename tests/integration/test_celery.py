@@ -81,7 +81,7 @@ def table(settings: dict[str, Any]) -> None:
     Path("log").unlink(missing_ok=True)
     with closing(sqlite3.connect("app.db")) as conn:
         conn.execute("DROP TABLE IF EXISTS done")
-        conn.execute("CREATE TABLE done (number INTEGER, process INTEGER, thread INTEGER)")
+        conn.execute("CREATE TABLE done (number INTEGER)")
 
 
 @pytest.fixture

@@ -70,9 +70,15 @@ def test_workers_are_not_joined(recipe: ModuleType, monkeypatch: pytest.MonkeyPa
             super().close()
             closed.set()
 
+    async def main() -> None:
+        await in_workers(recipe.connection, 1)()
+        [worker] = recipe.workers
+        worker.join(0.1)
+        assert worker.is_alive()  # it is told to end after this, and so after the application's lifespan
+
     with monkeypatch.context() as patch:
         patch.setattr(sqlite3, "connect", lambda *args, **kwargs: Slow(*args, **kwargs))
-        anyio.run(in_workers(recipe.connection, 1))
+        anyio.run(main)
     assert not closed.is_set()
     go_on.set()
     recipe.wait_for_workers()

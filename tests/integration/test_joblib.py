@@ -19,7 +19,7 @@ BOTH = pytest.mark.parametrize("function", ["with_joblib", "with_a_thread_pool"]
 def test_main(recipe: ModuleType, connections: list[Connection], capsys: pytest.CaptureFixture[str]) -> None:
     """When `main()` has returned, each worker of both pools has closed its own connection."""
     recipe.main()
-    assert capsys.readouterr().out == "328350 328350\n"
+    assert capsys.readouterr().out == "328350\n328350\n"
     assert 2 <= len(connections) <= 8
     assert [connection.closed_by for connection in connections] == [connection.opened_by for connection in connections]
     assert all(connection.opened_by.daemon for connection in connections)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from support import in_thread
@@ -19,6 +21,7 @@ except Exception as error:
     pytest.skip(f"there is no Java virtual machine: {error}", allow_module_level=True)
 
 RECIPE = "jpype_threads"
+EXAMPLES = Path(__file__).parent / "examples"
 THREADS = 20
 
 
@@ -71,6 +74,23 @@ def test_an_object_in_a_value(recipe: ModuleType, left: Callable[[Callable[[], o
             pass
 
     assert left(found) == 0
+
+
+@pytest.mark.parametrize("first", ["jpype", "threadhooks"])
+def test_the_main_thread(program: Callable[..., Any], first: str) -> None:
+    """What the main thread has opened is closed before JPype shuts Java down, if JPype was imported first."""
+    result = program(
+        f"""
+        import sys
+        import {first}
+        sys.path.insert(0, {str(EXAMPLES)!r})
+        import jpype_threads
+        print(jpype_threads.count("to be or not to be"))
+        """
+    )
+    assert (result.out, result.code) == ("4\n", 0)
+    assert ("JVMNotRunning" in result.err) == (first == "threadhooks")
+    assert (result.err == "") == (first == "jpype")
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,27 @@ def test_announced(recipe: ModuleType, calculate: Callable[[Any, int], list[int]
     assert not any(isinstance(thread, threading._DummyThread) for thread in threading.enumerate())  # type: ignore[attr-defined]
 
 
+def test_install_does_not_reach_it(recipe: ModuleType) -> None:
+    """A `QThread` that has no `announced()` block emits `thread_exited` alone, though `install()` was called."""
+    heard: list[tuple[str, bool, bool]] = []
+
+    def tell(signal: str) -> Callable[..., None]:
+        return lambda thread, info, **extra: heard.append((signal, info.foreign, info.name.startswith("Dummy-")))
+
+    class Thread(QtCore.QThread):
+        def run(self) -> None:
+            recipe.connection()
+
+    with threadhooks.Plugin("test") as plugin, threadhooks.installed():
+        plugin.thread_started(tell("started"))
+        plugin.thread_exiting(tell("exiting"))
+        plugin.thread_exited(tell("exited"))
+        thread = Thread()
+        thread.start()
+        assert thread.wait(LONG * 1000)
+    assert heard == [("exited", True, True)]
+
+
 def test_a_thread_pool(recipe: ModuleType, connections: list[Connection]) -> None:
     """Each task of a `QThreadPool` opens and closes a connection; all are closed when `waitForDone()` returns."""
 

@@ -1,8 +1,6 @@
 """Celery: a connection for each thread, or each child process, that runs tasks."""
 
-import os
 import sqlite3
-import threading
 from contextlib import closing
 
 from celery import Celery
@@ -22,10 +20,10 @@ def connection():
 @app.task
 def insert(number):
     with connection() as conn:  # a transaction: sqlite3 commits, or rolls back
-        conn.execute("INSERT INTO done VALUES (?, ?, ?)", (number, os.getpid(), threading.get_ident()))
+        conn.execute("INSERT INTO done VALUES (?)", (number,))
 
 
-# Only for --pool prefork: its children run tasks in their main thread, and end without atexit.
+# For --pool prefork: a child runs tasks in its main thread, and ends without atexit.
 @worker_process_shutdown.connect
 def close_connection(**extra):
     connection.close()

@@ -41,9 +41,9 @@ def wait_for_workers():
 
 
 def serve(port=8000):
-    # When uvicorn has shut down, it raises SIGTERM once more. Without a handler that kills the process.
+    # When uvicorn has shut down, it raises SIGTERM once more, to end the process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         uvicorn.run(app, port=port)
     finally:
-        wait_for_workers()  # AnyIO tells its workers to end, and doesn't wait for them
+        wait_for_workers()  # AnyIO tells them to end, and doesn't wait

@@ -1,4 +1,4 @@
-"""Flask: one connection a thread, for requests and for the threads that serve none."""
+"""Flask: one connection a thread, for requests and for other work."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +26,6 @@ def order(number):
     return "accepted", 202
 
 
-def confirm(number):  # outside of any request: Flask's teardown functions are not called
+def confirm(number):  # no request: Flask has nothing to tear down
     with connection() as conn:
-        conn.execute("UPDATE orders SET state = 'confirmed' WHERE number = ?", (number,))
+        conn.execute("UPDATE orders SET state = 'sent' WHERE number = ?", (number,))

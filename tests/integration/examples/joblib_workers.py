@@ -1,4 +1,4 @@
-"""joblib's threads, and ThreadPool.terminate(): daemons that nobody joins. So we do, before the program ends."""
+"""joblib, and ThreadPool.terminate(): we join the daemons that nobody joins."""
 
 import sqlite3
 import threading
@@ -28,7 +28,8 @@ def square(number):
 
 
 def with_joblib(numbers):
-    return Parallel(n_jobs=4, backend="threading")(delayed(square)(number) for number in numbers)
+    parallel = Parallel(n_jobs=4, backend="threading")
+    return parallel(delayed(square)(number) for number in numbers)
 
 
 def with_a_thread_pool(numbers):
@@ -38,7 +39,8 @@ def with_a_thread_pool(numbers):
 
 def main():
     try:
-        print(sum(with_joblib(range(100))), sum(with_a_thread_pool(range(100))))
+        print(sum(with_joblib(range(100))))
+        print(sum(with_a_thread_pool(range(100))))
     finally:
         for worker in list(workers):
             worker.join()

@@ -1,6 +1,6 @@
-"""JPype: each thread that has called Java is detached from the Java virtual machine as it ends."""
+"""JPype: each thread that has called Java is detached as it ends."""
 
-import jpype
+import jpype  # before threadhooks: see below
 
 import threadhooks
 

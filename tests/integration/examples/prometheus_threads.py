@@ -1,4 +1,4 @@
-"""prometheus_client: how many threads are alive, how many have crashed, how long they lived."""
+"""prometheus_client: threads that are alive, that have crashed, that have ended."""
 
 import time
 
@@ -11,7 +11,7 @@ started = Counter("app_threads_started", "Threads that have started")
 crashed = Counter("app_threads_crashed", "Threads whose run() raised")
 seconds = Histogram("app_thread_seconds", "How long threads have lived")
 
-alive.set_function(lambda: len(threadhooks.threads()))  # asked for each time that metrics are collected
+alive.set_function(lambda: len(threadhooks.threads()))  # called at each scrape
 
 monitor = threadhooks.Plugin("prometheus")
 

@@ -18,7 +18,7 @@ class EventLoop(QThread):
     """Runs the slots of the objects that are moved to it."""
 
     def run(self):  # in Python, so that the slots are called from within one call
-        with threadhooks.announced():  # for thread_started, thread_exiting and early cleanups
+        with threadhooks.announced():  # for early cleanups and the first two signals
             self.exec()
 
 
@@ -27,11 +27,12 @@ class Calculator(QObject):
 
     @Slot(int)
     def square(self, number):
-        self.calculated.emit(connection().execute("SELECT ? * ?", (number, number)).fetchone()[0])
+        row = connection().execute("SELECT ? * ?", (number, number)).fetchone()
+        self.calculated.emit(row[0])
 
 
 def start():
-    """A thread that squares: connect signals to the calculator's slot, and quit() and wait() for the thread."""
+    """Connect signals to the calculator's slot; at the end, quit() the thread and wait()."""
     thread, calculator = EventLoop(), Calculator()
     calculator.moveToThread(thread)
     thread.start()

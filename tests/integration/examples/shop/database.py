@@ -1,4 +1,4 @@
-"""Django, with nothing installed: the connection is bound to a resource, while thread-locals are there."""
+"""Django, with nothing installed: a resource binds the thread's connection."""
 
 from django.db import connections
 
