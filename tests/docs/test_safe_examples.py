@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(ROOT.glob("docs/how-to/*.md"))
-PROGRAMS = [*sorted(ROOT.glob("tests/integration/examples/**/*.py")), ROOT / "threadhooks" / "__main__.py"]
+PROGRAMS = [*sorted(ROOT.glob("tests/integration/examples/**/*.py")), *sorted(ROOT.glob("threadhooks/**/*.py"))]
 
 
 def sources() -> Iterator[tuple[str, str]]:
@@ -52,4 +52,4 @@ def test_what_follows_the_yield_is_never_skipped(function: ast.FunctionDef) -> N
 def test_examples_are_found() -> None:
     """The check above looks at something: at pages as well as at programs."""
     names = {name for name, _ in RESOURCES}
-    assert {"connections.md", "native-runtimes.md", "web_server.py", "database.py", "__main__.py"} <= names
+    assert {"connections.md", "native-runtimes.md", "web_server.py", "database.py"} <= names
