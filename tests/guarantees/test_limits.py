@@ -168,11 +168,11 @@ def test_l06_a_state_that_is_never_released(program: Callable[..., Any]) -> None
 
         for keeps in (False, True):
             run_in_a_thread_of_c(callback)
-            print(len(closed), "closed,", len(native_ids), "exits")
+            print(len(closed), "closed,", len(native_ids), "exits,", len(threadhooks.threads()), "known")
         plugin = threadhooks.Plugin("last")
         plugin.register(lambda: print(len(closed), "closed at the end"))
         """)
-    ) == ("1 closed, 1 exits\n1 closed, 1 exits\n1 closed at the end\n", "", 0)
+    ) == ("1 closed, 1 exits, 0 known\n1 closed, 1 exits, 1 known\n1 closed at the end\n", "", 0)
 
 
 def test_l07_daemons_at_interpreter_exit(program: Callable[..., Any]) -> None:

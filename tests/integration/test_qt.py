@@ -94,13 +94,19 @@ def test_an_event_loop_of_qt(connections: list[Connection], calculate: Callable[
 
 
 def test_announced(recipe: ModuleType, calculate: Callable[[Any, int], list[int]]) -> None:
-    """The thread announces its start, the end of its loop and its exit: once each, as a foreign thread."""
+    """The thread announces its start, the end of its loop and its exit: once each, as a foreign thread.
+
+    While it runs, it is among `threads()`.
+    """
     heard: list[tuple[str, bool]] = []
+    listed: list[bool] = []
     with threadhooks.Plugin("test") as plugin:
         plugin.thread_started(lambda thread, info, **extra: heard.append(("started", info.foreign)))
         plugin.thread_exiting(lambda thread, info, **extra: heard.append(("exiting", info.foreign)))
         plugin.thread_exited(lambda thread, info, **extra: heard.append(("exited", info.foreign)))
+        plugin.thread_started(lambda thread, info, **extra: listed.append(info in threadhooks.threads()))
         calculate(recipe.EventLoop(), 3)
+    assert listed == [True]
     assert heard == [("started", True), ("exiting", True), ("exited", True)]
     assert not any(isinstance(thread, threading._DummyThread) for thread in threading.enumerate())  # type: ignore[attr-defined]
 
