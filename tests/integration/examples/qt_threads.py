@@ -32,7 +32,7 @@ class Calculator(QObject):
 
 
 def start():
-    """Connect signals to the calculator's slot; at the end, quit() the thread and wait()."""
+    """Connect signals to the slot. At the end, call quit() and wait()."""
     thread, calculator = EventLoop(), Calculator()
     calculator.moveToThread(thread)
     thread.start()
