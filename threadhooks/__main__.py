@@ -52,8 +52,10 @@ def demo() -> int:
             connection = sqlite3.connect(file, timeout=30)
             opened[name] = name
             say("opened    its connection")
-            yield connection
-            close(connection, name)
+            try:
+                yield connection
+            finally:
+                close(connection, name)
 
         @audit.thread_started
         def started(thread: threading.Thread, **extra: Any) -> None:

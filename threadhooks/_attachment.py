@@ -301,8 +301,11 @@ def is_daemon(thread: threading.Thread) -> bool:
 def has_ended(thread: threading.Thread) -> bool:
     """Whether a thread was started and has ended, whatever its class says. The main thread never has.
 
-    `threading` calls the main thread stopped from the moment when it begins to wait for the others.
+    `threading` calls the main thread stopped from the moment when it begins to wait for the others. Of a foreign thread
+    it doesn't know, and up to Python 3.12 fails when it is asked.
     """
+    if isinstance(thread, threading._DummyThread):
+        return False
     return not (thread.ident is None or threading.Thread.is_alive(thread) or thread is threading.main_thread())
 
 

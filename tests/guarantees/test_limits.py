@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -105,38 +106,73 @@ def test_l05_threads_that_threading_did_not_start(plugin: Plugin) -> None:
     assert heard == [True]
 
 
+FOREIGN = """
+import ctypes
+import threadhooks
+
+@threadhooks.per_thread
+def resource():
+    try:
+        yield
+    finally:
+        closed.append(1)
+
+@threadhooks.thread_exited.connect
+def exited(thread, info, **extra):
+    if info.foreign:
+        native_ids.append(info.native_id)
+
+def run_in_a_thread_of_c(func):
+    thread = ctypes.c_ulong()
+    libc.pthread_create(ctypes.byref(thread), None, func, None)
+    libc.pthread_join(thread, None)
+
+closed, native_ids = [], []
+libc = ctypes.CDLL(None)
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="speaks to Linux's threads")
 def test_l06_foreign_threads_exit_at_each_outermost_call(program: Callable[..., Any]) -> None:
-    """A thread of C code that calls into Python three times exits three times."""
+    """A thread of C code that calls into Python ten times exits ten times, and opens and closes ten values."""
     assert program(
-        """
-        import ctypes
-        import threadhooks
-
-        native_ids = []
-
-        @threadhooks.thread_exited.connect
-        def exited(thread, info, **extra):
-            if info.foreign:
-                native_ids.append(info.native_id)
-
+        FOREIGN
+        + textwrap.dedent("""
         @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
         def callback(_):
-            threadhooks.attach()
-            if again:  # the destructor of a pthread key calls anew, when the outermost call has returned
-                again.pop()
-                libc.pthread_setspecific(key, ctypes.c_void_p(1))
+            if not native_ids:  # the destructor of each key calls this anew, when the outermost call has returned
+                for key in keys:
+                    libc.pthread_setspecific(key, ctypes.c_void_p(1))
+            assert resource() is resource()
 
-        again = [1, 1]
-        libc = ctypes.CDLL(None)
-        key = ctypes.c_uint()
-        libc.pthread_key_create(ctypes.byref(key), callback)
-        thread = ctypes.c_ulong()
-        libc.pthread_create(ctypes.byref(thread), None, callback, None)
-        libc.pthread_join(thread, None)
-        print(len(native_ids), "exits of", len(set(native_ids)), "thread")
-        """
-    ) == ("3 exits of 1 thread\n", "", 0)
+        keys = [ctypes.c_uint() for _ in range(9)]
+        for key in keys:
+            libc.pthread_key_create(ctypes.byref(key), callback)
+        run_in_a_thread_of_c(callback)
+        print(len(closed), "values closed,", len(native_ids), "exits of", len(set(native_ids)), "thread")
+        """)
+    ) == ("10 values closed, 10 exits of 1 thread\n", "", 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="speaks to Linux's threads")
+def test_l06_a_state_that_is_never_released(program: Callable[..., Any]) -> None:
+    """A thread whose state its embedder does not release has no exit, then or at interpreter exit, in silence."""
+    assert program(
+        FOREIGN
+        + textwrap.dedent("""
+        @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+        def callback(_):
+            resource()
+            if keeps:
+                ctypes.pythonapi.PyGILState_Ensure()  # without a PyGILState_Release
+
+        for keeps in (False, True):
+            run_in_a_thread_of_c(callback)
+            print(len(closed), "closed,", len(native_ids), "exits,", len(threadhooks.threads()), "known")
+        plugin = threadhooks.Plugin("last")
+        plugin.register(lambda: print(len(closed), "closed at the end"))
+        """)
+    ) == ("1 closed, 1 exits, 0 known\n1 closed, 1 exits, 1 known\n1 closed at the end\n", "", 0)
 
 
 def test_l07_daemons_at_interpreter_exit(program: Callable[..., Any]) -> None:

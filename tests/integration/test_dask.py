@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,27 +13,10 @@ import pytest
 
 distributed = pytest.importorskip("distributed")
 
+from dask_tasks import leave, value_of, watch  # noqa: E402
+
 RECIPE = "dask_connections"
 THREADS, TASKS = 4, 200
-
-
-def watch(log: str) -> None:
-    """Called in the worker process: every connection that is opened there logs that, and its closing."""
-
-    def write(what: str, connection: int) -> None:
-        with open(log, "a") as file:
-            file.write(f"{what} {os.getpid()} {connection}\n")
-
-    class Watched(sqlite3.Connection):
-        def __init__(self, *args: object, **kwargs: object) -> None:
-            super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-            write("opened", id(self))
-
-        def close(self) -> None:
-            super().close()  # which raises in any thread but the right one
-            write("closed", id(self))
-
-    sqlite3.connect = functools.partial(sqlite3.connect, factory=Watched)  # type: ignore[assignment]
 
 
 @pytest.fixture
@@ -80,10 +61,6 @@ def test_connections_of_a_worker(recipe: ModuleType, tmp_path: Path, cluster: ob
     assert {(str(pid), str(thread)) for thread in set(threads)} <= {(line[0], line[1]) for line in lines(exits)}
 
 
-def value_of(resource: Callable[[str], object], path: str, number: int) -> tuple[int, int]:
-    return threading.get_ident(), id(resource(path))
-
-
 def test_a_resource_as_an_argument(recipe: ModuleType, tmp_path: Path, cluster: object) -> None:
     """A resource that is passed to a task is the worker's own of that name, not a copy: one value for each thread."""
     path = str(tmp_path / "app.db")
@@ -91,11 +68,6 @@ def test_a_resource_as_an_argument(recipe: ModuleType, tmp_path: Path, cluster: 
         tasks = [client.submit(value_of, recipe.connection, path, number) for number in range(20)]
         seen = set(client.gather(tasks))
     assert len(seen) == len({thread for thread, _ in seen})
-
-
-def leave(resource: Callable[[str], object], path: str) -> None:
-    resource(path)
-    distributed.secede()
 
 
 def test_a_thread_that_secedes(recipe: ModuleType, tmp_path: Path, cluster: object) -> None:

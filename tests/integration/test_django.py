@@ -7,9 +7,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from types import ModuleType
+from typing import Any
 
 import pytest
 from recorded import Connection
+from support import in_thread
 
 import threadhooks
 
@@ -104,3 +106,46 @@ def test_ready_more_than_once(connections: list[Connection]) -> None:
     thread.start()
     thread.join()
     assert [connection.closed_by for connection in connections] == [thread]
+
+
+def test_a_resource_needs_no_install(connections: list[Connection], failures: list[Any]) -> None:
+    """With nothing installed, a connection that is bound in a resource is closed by the worker of a pool."""
+    from shop.database import count_orders
+
+    threadhooks.uninstall()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert set(pool.map(lambda _: count_orders(), range(100))) == {0}
+    finally:
+        threadhooks.install()
+    assert 1 <= len(connections) <= 4
+    assert [connection.closed_by for connection in connections] == [connection.opened_by for connection in connections]
+
+
+def test_a_resource_of_a_thread_that_fails(connections: list[Connection], failures: list[Any]) -> None:
+    """So it is by a thread that crashes in the midst of a transaction, which is rolled back by that."""
+    from django.db import transaction
+    from shop.database import count_orders, database
+
+    def fail() -> None:
+        with transaction.atomic():
+            with database().cursor() as cursor:
+                cursor.execute("INSERT INTO orders VALUES (1)")
+            raise LookupError("no such order")
+
+    def end_in_a_transaction() -> None:
+        transaction.set_autocommit(False)
+        with database().cursor() as cursor:
+            cursor.execute("INSERT INTO orders VALUES (1)")
+
+    counted: list[int] = []
+    threadhooks.uninstall()
+    try:
+        for body in (fail, end_in_a_transaction, lambda: counted.append(count_orders())):
+            in_thread(body)
+    finally:
+        threadhooks.install()
+    assert [str(error) for error, _ in failures] == ["no such order"]
+    assert counted == [0]
+    assert len(connections) == 3
+    assert [connection.closed_by for connection in connections] == [connection.opened_by for connection in connections]

@@ -55,7 +55,7 @@ def test_finaliser(recipe: ModuleType) -> None:
         barrier.wait(30)
         tell("work")()
 
-    recipe.with_a_clean_up(tell("initialise"), tell("finalise"), work, range(8))
+    recipe.with_a_cleanup(tell("initialise"), tell("finalise"), work, range(8))
     workers = {thread for what, thread in happened}
     assert len(workers) == 4
     for worker in workers:

@@ -6,7 +6,9 @@ import gc
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ import threadhooks
 sqlalchemy = pytest.importorskip("sqlalchemy")
 
 RECIPE = "sqlalchemy_sessions"
+EXAMPLES = Path(__file__).parent / "examples"
 
 
 @pytest.fixture(autouse=True)
@@ -110,3 +113,23 @@ def test_the_workers_of_a_pool(recipe: ModuleType) -> None:
         assert recipe.engine.pool.checkedout() == 4
     assert len(seen) == 4
     assert recipe.engine.pool.checkedout() == 0
+
+
+@pytest.mark.parametrize("session", ["Session", "current_session"])
+def test_the_main_thread(program: Callable[..., Any], tmp_path: Path, session: str) -> None:
+    """Its session is closed when the program ends."""
+    assert program(
+        f"""
+        import atexit, os, sys
+
+        @atexit.register  # before threadhooks is imported, and so called last
+        def end():
+            print(recipe.engine.pool.checkedout(), "connections are checked out")
+
+        os.chdir({str(tmp_path)!r})
+        sys.path.insert(0, {str(EXAMPLES)!r})
+        import sqlalchemy, sqlalchemy_sessions as recipe
+        recipe.{session}().execute(sqlalchemy.text("SELECT 1"))
+        print(recipe.engine.pool.checkedout(), "connections are checked out")
+        """
+    ) == ("1 connections are checked out\n0 connections are checked out\n", "", 0)

@@ -23,7 +23,7 @@ def insert(path, number):
 
 
 class ThreadLog(WorkerPlugin):
-    """Hears of every thread that ends in a worker, on whichever machine that is."""
+    """Is told about every thread that ends in a worker, on whichever machine that is."""
 
     name = "thread log"
 

@@ -33,11 +33,11 @@ def with_a_thread_pool(numbers):
         pool.join()  # the end of a with block would not wait for the workers
 
 
-# A clean-up beside the initializer, where one has those already.
+# A cleanup beside the initializer, where one has those already.
 plugin = threadhooks.Plugin("workers")
 
 
-def with_a_clean_up(initialise, finalise, work, items):
+def with_a_cleanup(initialise, finalise, work, items):
     def begin():
         initialise()
         plugin.register(finalise)

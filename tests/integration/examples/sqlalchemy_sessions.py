@@ -1,4 +1,4 @@
-"""SQLAlchemy: no session outlives its thread, and none keeps a connection of the pool."""
+"""SQLAlchemy: no session outlives its thread, or keeps a connection of the pool."""
 
 from sqlalchemy import create_engine
 from sqlalchemy.orm import scoped_session, sessionmaker
@@ -8,7 +8,7 @@ import threadhooks
 engine = create_engine("sqlite:///app.db")
 new_session = sessionmaker(engine)
 
-# With scoped_session. It keeps its sessions in a thread-local, so it is told while that is still there.
+# With scoped_session, which must be told while its thread-local is still there.
 Session = scoped_session(new_session)
 
 threadhooks.install()

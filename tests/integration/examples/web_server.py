@@ -1,4 +1,4 @@
-"""A threaded WSGI server: a connection for each of its threads, all closed when it has shut down."""
+"""A threaded WSGI server: a connection for each of its threads."""
 
 import sqlite3
 import threading
@@ -24,7 +24,7 @@ def werkzeug_server(port=8000):
     from werkzeug.serving import make_server
 
     server = make_server("127.0.0.1", port, app, threaded=True)
-    server.daemon_threads = False  # so that it waits for its threads when it is shut down
+    server.daemon_threads = False  # so that it waits for them when it is shut down
     return server
 
 

@@ -1,4 +1,4 @@
-"""Django: a thread that was started by hand, or by a pool, closes its database connections as it ends."""
+"""Django: each thread closes its database connections as it ends."""
 
 from django.apps import AppConfig
 from django.db import connections

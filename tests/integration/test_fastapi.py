@@ -1,0 +1,193 @@
+"""FastAPI and AnyIO, whose worker threads are told to end and are not waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from recorded import Connection
+from support import LONG
+
+anyio = pytest.importorskip("anyio")
+fastapi = pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+
+RECIPE = "fastapi_app"
+HERE = Path(__file__).parent
+CLIENTS, REQUESTS = 8, 20
+
+
+@pytest.fixture(autouse=True)
+def table(recipe: ModuleType) -> None:
+    with contextlib.closing(sqlite3.connect("app.db")) as conn:
+        conn.execute("DROP TABLE IF EXISTS hits")
+        conn.execute("CREATE TABLE hits (thread INTEGER)")
+
+
+def in_workers(func: Callable[[], object], count: int) -> Callable[[], Awaitable[None]]:
+    """An async function that calls `func` in so many workers at once."""
+    here = threading.Barrier(count)
+
+    def call() -> None:
+        here.wait(LONG)
+        func()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(count):
+                group.start_soon(anyio.to_thread.run_sync, call)
+
+    return main
+
+
+def test_workers_close_their_connections(recipe: ModuleType, connections: list[Connection]) -> None:
+    """Each of six workers of AnyIO closes its own connection; all have done so after `wait_for_workers()`."""
+    anyio.run(in_workers(recipe.connection, 6))
+    recipe.wait_for_workers()
+    assert len({connection.opened_by for connection in connections}) == 6
+    assert [connection.closed_by for connection in connections] == [connection.opened_by for connection in connections]
+    assert not any(connection.opened_by.daemon for connection in connections)  # so the interpreter waits for them
+
+
+def test_workers_are_not_joined(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`anyio.run()` returns while a worker is still closing its connection; `wait_for_workers()` waits for it."""
+    go_on, closed = threading.Event(), threading.Event()
+
+    class Slow(sqlite3.Connection):
+        def close(self) -> None:
+            go_on.wait(LONG)
+            super().close()
+            closed.set()
+
+    async def main() -> None:
+        await in_workers(recipe.connection, 1)()
+        [worker] = recipe.workers
+        worker.join(0.1)
+        assert worker.is_alive()  # it is told to end after this, and so after the application's lifespan
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", lambda *args, **kwargs: Slow(*args, **kwargs))
+        anyio.run(main)
+    assert not closed.is_set()
+    go_on.set()
+    recipe.wait_for_workers()
+    assert closed.is_set()
+
+
+def test_a_dependency_may_run_in_another_worker() -> None:
+    """What a dependency returns comes from another thread than the endpoint's, if another request takes its worker."""
+    seen: list[int] = []
+    taken, go_on = threading.Event(), threading.Event()
+
+    def other_request() -> None:
+        taken.set()
+        go_on.wait(LONG)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            app = fastapi.FastAPI()
+
+            def dependency() -> int:
+                return threading.get_ident()
+
+            async def meanwhile(first: int = fastapi.Depends(dependency)) -> int:
+                group.start_soon(anyio.to_thread.run_sync, other_request)  # takes the only worker that is idle
+                while not taken.is_set():
+                    await anyio.sleep(0.001)
+                return first
+
+            @app.get("/")
+            def endpoint(first: int = fastapi.Depends(meanwhile)) -> None:
+                seen.extend([first, threading.get_ident()])
+                go_on.set()
+
+            async def receive() -> dict[str, Any]:
+                return {"type": "http.request"}
+
+            async def send(message: dict[str, Any]) -> None:
+                assert message.get("status", 200) == 200
+
+            scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+            await app(scope, receive, send)
+
+    anyio.run(main)
+    assert len(set(seen)) == 2
+
+
+SERVER = """
+import functools, sqlite3, sys
+sys.path[:0] = {!r}
+import recorded, fastapi_app
+
+def record(*args, **kwargs):
+    connections.append(recorded.Connection(*args, **kwargs))
+    return connections[-1]
+
+connections = []
+sqlite3.connect = functools.partial(sqlite3.connect, factory=record)
+try:
+    {}
+finally:
+    print(len(connections), all(c.opened_by is c.closed_by for c in connections))
+"""
+
+
+def load(port: int) -> None:
+    def client(_: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONG)
+        with contextlib.closing(connection):
+            for _ in range(REQUESTS):
+                connection.request("POST", "/hits")
+                response = connection.getresponse()
+                assert (response.status, response.read()) == (200, b'"hello"')
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(client, range(CLIENTS)))
+
+
+@pytest.fixture
+def serve() -> Callable[[str], tuple[str, str, int]]:
+    """Run the server by this call, in a process of its own, put it under load, and end it with SIGTERM."""
+
+    def serve(call: str) -> tuple[str, str, int]:
+        program = SERVER.format([str(HERE), str(HERE / "examples")], call)
+        command = [sys.executable, "-W", "error", "-c", program]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+            try:
+                for line in server.stderr:
+                    if "running on http://127.0.0.1:" in line:
+                        load(int(line.split(":")[-1].split()[0]))
+                        break
+            finally:
+                server.terminate()
+            return *server.communicate(timeout=LONG), server.returncode
+
+    return serve
+
+
+def test_a_server(recipe: ModuleType, serve: Callable[[str], tuple[str, str, int]]) -> None:
+    """Under uvicorn each worker keeps one connection, and has closed it once SIGTERM has ended the server."""
+    out, err, code = serve("fastapi_app.serve(port=0)")
+    count, closed = out.splitlines()[-1].split()  # after what uvicorn logs
+    assert 1 <= int(count) <= CLIENTS
+    assert (closed, code) == ("True", 0), err
+    with contextlib.closing(sqlite3.connect("app.db")) as conn:
+        assert conn.execute("SELECT count(*) FROM hits").fetchone() == (CLIENTS * REQUESTS,)
+
+
+def test_sigterm_without_a_handler(recipe: ModuleType, serve: Callable[[str], tuple[str, str, int]]) -> None:
+    """uvicorn raises SIGTERM once more when it has shut down, and that kills the process before anything is closed."""
+    out, err, code = serve("fastapi_app.uvicorn.run(fastapi_app.app, port=0)")
+    assert code == -signal.SIGTERM, err
+    assert "POST /hits" in out.splitlines()[-1]  # nothing after what uvicorn logs
