@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import importlib
 import sys
 import threading
 import time
@@ -161,7 +160,7 @@ def _in_child() -> None:
     stacks = (here.late, here.early) if here is not None else ()
     _inherited[:] = [(stack, entry) for stack in stacks for entry in stack.entries]
     if "billiard" in sys.modules:  # which uses the same module, and may import it only now
-        importlib.import_module("multiprocessing.util")
+        import multiprocessing.util  # noqa: F401
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None:
         util.register_after_fork(_child, _begin_child)
