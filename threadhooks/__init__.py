@@ -2,6 +2,7 @@
 
 from . import threadref as threadref
 from ._attachment import ThreadInfo as ThreadInfo
+from ._entry_points import load_plugins as load_plugins
 from ._sentinel import attach as attach
 from ._sentinel import threads as threads
 from ._signals import ThreadSignal as ThreadSignal
@@ -13,7 +14,6 @@ from .announce import install as install
 from .announce import installed as installed
 from .announce import uninstall as uninstall
 from .plugins import Plugin as Plugin
-from .plugins import load_plugins as load_plugins
 from .resources import PerThread as PerThread
 from .resources import per_thread as per_thread
 

@@ -72,6 +72,7 @@ class Attachment:
         "key",
         "late",
         "native_id",
+        "owned",
         "receivers",
         "thread",
         "values",
@@ -88,6 +89,7 @@ class Attachment:
         self.late = Stack()
         self.early = Stack()  # once early cleanups have no moment of their own any more, the same as `late`
         self.values: dict[Any, Any] = {}  # of per-thread resources
+        self.owned: dict[Any, Any] = {}  # what plugins have in the stacks, by plugin
         self.asked: list[Callable[[], object]] = []  # what the thread is to do when it next has to do with us
         self.info: ThreadInfo | None = None
         self.announced = False
@@ -277,6 +279,7 @@ class Attachment:
         if self.early is not self.late:
             self.early.clear()
         self.asked.clear()
+        self.owned.clear()
         self.thread = self.info = self.exception = self.receivers = None
 
 

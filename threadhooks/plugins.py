@@ -1,10 +1,10 @@
-"""Plugins: whoever owns some receivers and clean-ups, and can take them all back.
+"""Plugins: whoever owns some receivers and cleanups, and can take them all back.
 
 Guarantees:
 
 - Once `Plugin.close` has returned, nothing of the plugin runs in any thread, unless it was called from within a hook:
   then hooks that were running go on, and no other one begins.
-- Clean-ups of all plugins, and of `threadref`, unwind as one stack a thread: last in, first out.
+- Cleanups of all plugins, and of `threadref`, unwind as one stack a thread: last in, first out.
 - An error is reported with the name of the plugin whose hook it was.
 
 What it does not promise:
@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from threading import get_ident
-from types import TracebackType
+from types import BuiltinMethodType, MethodType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ._attached import attached
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ._stack import Stack, State
 
-__all__ = ("Pending", "Plugin", "load_plugins")
+__all__ = ("Pending", "Plugin")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,7 +43,7 @@ _plugins: dict[str, Plugin] = {}  # those that are open, by name
 
 
 class Pending(NamedTuple):
-    """A clean-up that would still run."""
+    """A cleanup that would still run."""
 
     func: Callable[..., Any]
     """What would be called: as it was passed to `Plugin.register`."""
@@ -54,13 +54,14 @@ class Pending(NamedTuple):
 
 
 class _Hook:
-    """A receiver or a clean-up, with the plugin that owns it."""
+    """A receiver or a cleanup of a plugin; a cleanup knows the others that the plugin has in the thread."""
 
-    __slots__ = ("func", "plugin")
+    __slots__ = ("func", "mine", "plugin")
 
-    def __init__(self, plugin: Plugin, func: Callable[..., Any]) -> None:
+    def __init__(self, plugin: Plugin, func: Callable[..., Any], mine: _Mine | None = None) -> None:
         self.plugin = plugin
         self.func = func
+        self.mine = mine
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         # First say that it runs, then look whether the plugin is closed; close() does the same the other way round. So
@@ -75,9 +76,60 @@ class _Hook:
             _running.pop(call, None)
             if _waiting:
                 _wake()
+            self.forget()
+
+    def forget(self) -> None:
+        """It has run, or was taken back: the plugin need not know of it any more."""
+        if self.mine is not None:
+            self.mine.forget(self)
 
     def __repr__(self) -> str:
         return f"{describe(self.func)} of plugin {self.plugin.name!r}"
+
+
+class _Mine:
+    """The cleanups that a plugin has in one thread. Without it, to find them would mean to look at everybody's."""
+
+    __slots__ = ("by_func", "hooks")
+
+    def __init__(self) -> None:
+        self.hooks: dict[_Hook, Stack] = {}  # oldest first, with the stack in which each stands
+        # By what identifies the function; made at the first `unregister`, since most plugins never call that.
+        self.by_func: dict[object, dict[_Hook, None]] | None = None
+
+    def add(self, hook: _Hook, stack: Stack) -> None:
+        self.hooks[hook] = stack
+        if self.by_func is not None:
+            self.by_func.setdefault(_identity(hook.func), {})[hook] = None
+
+    def find(self, func: Callable[..., Any]) -> list[tuple[_Hook, Stack]]:
+        """The cleanups that call `func`, with their stacks."""
+        if self.by_func is None:
+            self.by_func = {}
+            for hook in list(self.hooks):
+                self.by_func.setdefault(_identity(hook.func), {})[hook] = None
+        found = list(self.by_func.get(_identity(func), ()))
+        return [(hook, stack) for hook in found if (stack := self.hooks.get(hook)) is not None]
+
+    def forget(self, hook: _Hook) -> None:
+        """It has run, or was taken back."""
+        self.hooks.pop(hook, None)
+        if self.by_func is not None:
+            key = _identity(hook.func)
+            same = self.by_func.get(key, {})
+            same.pop(hook, None)
+            if not same:
+                self.by_func.pop(key, None)
+
+
+def _identity(func: object) -> object:
+    # Never by its hash, or by what it takes for its equal: its owner may change these. A bound method is made anew at
+    # each access; it is the same if it is the same function of the same object.
+    if isinstance(func, MethodType):
+        return id(func.__func__), id(func.__self__)
+    if isinstance(func, BuiltinMethodType):
+        return id(func.__self__), func.__name__
+    return id(func)
 
 
 # The calls of hooks that are being executed, with the plugin that owns the hook, and the ident of the thread.
@@ -184,20 +236,27 @@ class Plugin:
         self._check_open()
         attachment = current()
         stack = attachment.early if early else attachment.late
-        hook = _Hook(self, func)
+        mine: _Mine = attachment.owned.get(self) or attachment.owned.setdefault(self, _Mine())
+        hook = _Hook(self, func, mine)
+        mine.add(hook, stack)
         stack.add(hook, (hook, args, kwargs or None) if args or kwargs else hook)
         if self._closed:  # meanwhile
             stack.take(hook)
+            hook.forget()
             self._check_open()
         return func
 
     def unregister(self, func: Callable[..., Any]) -> None:
-        """Take back every clean-up of the current thread that was registered here as `func`, or as its equal."""
+        """Take back every cleanup of the current thread that was registered here as `func`.
+
+        That is decided by identity: an equal function is another one, except for a method of the same object.
+        """
         here = attached_here()
-        if here is not None:
-            hooks = self._hooks(here)  # none is taken if a comparison raises
-            for hook, stack in [(hook, stack) for hook, stack in hooks if hook.func is func or hook.func == func]:
+        mine: _Mine | None = here.owned.get(self) if here is not None else None
+        if mine is not None:
+            for hook, stack in mine.find(func):
                 stack.take(hook)
+                hook.forget()
 
     def pending(self) -> dict[threading.Thread, list[Pending]]:
         """What would still run, by thread, in the order in which it would: last in, first out.
@@ -216,13 +275,10 @@ class Plugin:
 
     def _hooks(self, attachment: Attachment) -> list[tuple[_Hook, Stack]]:
         """This plugin's cleanups of a thread, with the stack in which each is, in the order in which they would run."""
-        stacks = dict.fromkeys((attachment.early, attachment.late))  # at the late moment, both are one
-        return [
-            (entry, stack)
-            for stack in stacks
-            for entry in reversed(list(stack.entries))
-            if isinstance(entry, _Hook) and entry.plugin is self
-        ]
+        mine: _Mine | None = attachment.owned.get(self)
+        hooks = list(mine.hooks.items())[::-1] if mine is not None else []
+        early = attachment.early
+        return sorted(hooks, key=lambda hook: hook[1] is not early)  # which keeps the order otherwise
 
     def _check_open(self) -> None:
         if self._closed:
@@ -248,13 +304,15 @@ class Plugin:
         call = object()
         try:
             _running[call] = self, ident  # before any cleanup is taken: who closes at the same time waits for it
-            mine: list[tuple[_Hook, State]] = []
+            to_run: list[tuple[_Hook, State]] = []
             for attachment in attached():
                 for hook, stack in self._hooks(attachment):
                     state = stack.take(hook)
                     if state is not None and run and attachment is here:
-                        mine.append((hook, state))
-            for hook, state in mine:
+                        to_run.append((hook, state))
+                    hook.forget()
+                attachment.owned.pop(self, None)
+            for hook, state in to_run:
                 _, args, kwargs = unpack(state)
                 try:
                     hook.func(*args, **kwargs)
@@ -280,41 +338,3 @@ class Plugin:
                 news.acquire(timeout=1)  # seconds: an exception from outside may have cost us the news
         finally:
             _waiting.pop(news, None)
-
-
-_loaded: dict[tuple[str, str], Plugin] = {}
-
-
-def load_plugins() -> list[Plugin]:
-    """Load every entry point in the group ``threadhooks``, and return the plugins that this call has loaded.
-
-    The entry point's object is called with a `Plugin` of the entry point's name. If that, or its import, raises, the
-    error is reported to `threading.excepthook`, the plugin is closed, and the others are loaded all the same. What an
-    earlier call has loaded, and is still open, is left as it is. All this happens in the calling thread.
-    """
-    from importlib.metadata import entry_points  # slow to import, and seldom needed
-
-    plugins = []
-    for entry_point in entry_points(group="threadhooks"):
-        known = _loaded.get((entry_point.name, entry_point.value))
-        if known is not None and not known.closed:
-            continue
-        plugin = None
-        try:
-            # It counts as loaded from now on, so that its own code, or another thread, may call this meanwhile.
-            plugin = _loaded[entry_point.name, entry_point.value] = Plugin(entry_point.name)
-            setup = entry_point.load()
-            check_hook(setup)
-            setup(plugin)
-        except BaseException as error:
-            if plugin is not None:
-                plugin.close()
-            if not isinstance(error, (Exception, SystemExit)):
-                raise
-            if isinstance(error, SystemExit):  # of which threading.excepthook would say nothing
-                error = ImportError(f"{entry_point.value} exits: {error}").with_traceback(error.__traceback__)
-            report(error, entry_point, threading.current_thread())
-        else:
-            if not plugin.closed:
-                plugins.append(plugin)
-    return plugins

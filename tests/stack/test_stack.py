@@ -36,7 +36,7 @@ def failed(failures: Failures) -> Callable[[BaseException, Any], None]:
 class Reference(thread_ref):
     """A weak reference in a stack that belongs to no thread."""
 
-    def __new__(cls, stack: Stack, callback: Callable[[Any], Any] | None = None) -> Reference:
+    def __new__(cls, stack: Stack, callback: Callable[[Any], Any] | None = None) -> Reference:  # noqa: PYI034
         self = super(thread_ref, cls).__new__(cls, stack.top or open_segment(stack, "the thread", _let_out))
         self._thread_callback = callback
         return self

@@ -1,0 +1,107 @@
+"""Plugins that are found by their entry points, in the metadata of what is installed.
+
+Guarantees:
+
+- A plugin that fails to load, in whatever way, stops no other, and neither does metadata that can't be read. Only
+  `KeyboardInterrupt` gets out.
+- A failure is reported with the distribution and the file that it comes from. What fails again in the same way is not
+  reported again.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ._report import check_hook, describe, report
+from .plugins import Plugin
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
+
+_GROUP = "threadhooks"
+
+_loaded: dict[tuple[str, str], Plugin] = {}  # by name and value of the entry point
+_reported: set[tuple[str, str]] = set()  # the sources of failures, and what they were
+
+
+class _Source:
+    """Where a plugin comes from: what a report names as the hook that failed."""
+
+    def __init__(self, distribution: Distribution, entry_point: EntryPoint | None = None) -> None:
+        # Each of these may be missing from metadata that is broken.
+        file = getattr(distribution, "_path", None) or distribution.locate_file("")
+        try:
+            self.name = f"{distribution.metadata['Name']} {distribution.metadata['Version']}"
+        except Exception:  # noqa: BLE001
+            self.name = "an unnamed distribution"
+        self.file = f"{file}/entry_points.txt"
+        self.entry_point = entry_point
+
+    def __repr__(self) -> str:
+        what = f"the plugin {self.entry_point.name!r} ({self.entry_point.value})" if self.entry_point else "a plugin"
+        return f"{what} of {self.name}, which {self.file} announces: repair it, or uninstall it"
+
+    def report(self, error: BaseException) -> None:
+        """Report what it raised, unless that was done at an earlier call."""
+        failure = repr(self), f"{type(error)} {describe(error)}"
+        if failure not in _reported:
+            _reported.add(failure)
+            report(error, self, threading.current_thread())
+
+
+def load_plugins() -> list[Plugin]:
+    """Load every entry point in the group ``threadhooks``, and return the plugins that this call has loaded.
+
+    The entry point's object is called with a `Plugin` of the entry point's name. If that, or its import, raises, the
+    error is reported to `threading.excepthook` with the name of the distribution, the plugin is closed, and the others
+    are loaded all the same. The next call tries again, and reports only what is new. Only `KeyboardInterrupt` gets out.
+    What an earlier call has loaded, and is still open, is left as it is. All this happens in the calling thread.
+    """
+    from importlib.metadata import distributions  # slow to import, and seldom needed
+
+    plugins = []
+    seen: set[str] = set()
+    for distribution in distributions():
+        source = _Source(distribution)
+        try:
+            name = distribution.metadata["Name"]
+            if name in seen:  # one that is further back in the path is hidden
+                continue
+            found = [entry_point for entry_point in distribution.entry_points if entry_point.group == _GROUP]
+            seen.add(name)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            source.report(error)
+            continue
+        for entry_point in found:
+            plugin = _load(entry_point, _Source(distribution, entry_point))
+            if plugin is not None:
+                plugins.append(plugin)
+    return plugins
+
+
+def _load(entry_point: EntryPoint, source: _Source) -> Plugin | None:
+    """Load one; `None` if that is done already, if it fails, or if it closes itself."""
+    key = entry_point.name, entry_point.value
+    known = _loaded.get(key)
+    if known is not None and not known.closed:
+        return None
+    plugin = None
+    try:
+        # It counts as loaded from now on, so that its own code, or another thread, may load plugins meanwhile.
+        plugin = _loaded[key] = Plugin(entry_point.name)
+        setup: Any = entry_point.load()
+        check_hook(setup)
+        setup(plugin)
+    except BaseException as error:
+        if plugin is not None:
+            plugin.close()
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        if isinstance(error, SystemExit):  # of which threading.excepthook would say nothing
+            error = ImportError(f"{entry_point.value} exits: {error}").with_traceback(error.__traceback__)
+        source.report(error)
+        return None
+    return plugin if not plugin.closed else None
