@@ -44,8 +44,18 @@ class AtLine:
     def start(self, thread: threading.Thread) -> None:
         """Start `thread`, and count its lines until its exit is over."""
         before = threading.gettrace()
-        threading.settrace(self)
+        traced = threading.Event()
+
+        def trace(frame: types.FrameType, event: str, arg: object) -> Any:
+            if not traced.is_set():
+                traced.set()
+            return self(frame, event, arg)
+
+        threading.settrace(trace)
         try:
             thread.start()
+            # The new thread asks for the trace function after start() has returned, as a rule.
+            while thread.is_alive() and not traced.wait(0.01):
+                pass
         finally:
             threading.settrace(before)  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 """A thread-lifecycle event hub: what must happen as a thread starts or ends, happens once, in that thread."""
 
+import typing as _typing
+
 from . import threadref as threadref
 from ._attachment import ThreadInfo as ThreadInfo
 from ._entry_points import load_plugins as load_plugins
@@ -35,3 +37,14 @@ __all__ = (
     "threads",
     "uninstall",
 )
+
+if _typing.TYPE_CHECKING:
+    from . import aio as aio
+else:
+
+    def __getattr__(name: str) -> object:
+        if name == "aio":  # asyncio is slow to import, and most programs don't need it
+            import importlib
+
+            return importlib.import_module(f"{__name__}.aio")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,7 @@ import threading
 from ._attachment import GREEN, Attachment, has_ended
 from ._fork import check as check_process
 from ._fork import own_thread_only
+from ._over import of_all, of_one, tell
 from ._report import report
 from ._signals import thread_exited, thread_exiting, thread_started
 
@@ -45,6 +46,15 @@ def attached() -> list[Attachment]:
     return found
 
 
+def attachment_of(thread: threading.Thread) -> Attachment | None:
+    """The attachment of `thread`, if it is attached."""
+    attachment = by_key.get(thread.native_id or 0)
+    if attachment is not None and attachment.thread is thread:
+        return attachment
+    # It is known by another number: a greenlet, or the thread that forked.
+    return next((attachment for attachment in list(by_key.values()) if attachment.thread is thread), None)
+
+
 def lose(attachment: Attachment, why: str) -> None:
     """Report that nothing more of a thread will be run, and keep what it had registered from being destroyed here."""
     thread = attachment.thread
@@ -64,6 +74,8 @@ def forget(attachment: Attachment) -> None:
     if thread_exited.buckets or thread_exiting.buckets or thread_started.buckets:
         for signal in (thread_started, thread_exiting, thread_exited):
             signal.forget(attachment.thread)
+    if (of_all or of_one) and attachment.thread is not None:  # last, when who looks for the thread does not find it
+        tell(attachment.thread, attachment.describe())
     attachment.drop()
 
 

@@ -38,7 +38,8 @@ def check_hook(hook: object) -> None:
             if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
                 why = (
                     "a coroutine function, and a thread that ends has no event loop to run it; "
-                    "pass a plain function, which may call asyncio.run() or loop.call_soon_threadsafe()"
+                    "pass a plain function, which may call asyncio.run() or loop.call_soon_threadsafe(), "
+                    "or connect it with threadhooks.aio.connect()"
                 )
             elif inspect.isgeneratorfunction(function):
                 why = "a generator function, which does not run when it is called; pass a plain function"

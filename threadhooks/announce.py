@@ -29,6 +29,7 @@ from typing import Any
 from ._attached import announcing
 from ._attachment import Attachment, ThreadInfo
 from ._fork import in_child, own_thread_only
+from ._over import of_all, of_one
 from ._report import report
 from ._sentinel import attached_here, current
 from ._signals import thread_exited, thread_exiting, thread_started
@@ -120,7 +121,22 @@ def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
             _end_run(thread, None)
     finally:
         announcing.pop(ident, None)
+    # Only attached threads tell that they are over. Who waits for this one asks to be told, and then looks whether the
+    # ident is in `announcing`: if it was there, then that one has asked by now.
+    if (of_one or of_all) and not attached_here():
+        try:
+            current()
+        except RuntimeError as failure:  # it can't be attached
+            report(failure, current, thread)
     return None
+
+
+def announces(thread: threading.Thread) -> bool:
+    """Whether `thread`, which is alive, was started under `install`, and has not ended its `run()`."""
+    # What `start` put there is taken away as `run()` begins. A foreign thread may have died without a trace, and
+    # another one have its ident.
+    foreign = isinstance(thread, threading._DummyThread)
+    return _is_ours(vars(thread).get("run")) or (thread.ident in announcing and not foreign)
 
 
 def _end_run(thread: threading.Thread, error: BaseException | None) -> None:

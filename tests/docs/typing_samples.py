@@ -32,6 +32,7 @@ from threadhooks import (
     thread_started,
     uninstall,
 )
+from threadhooks.aio import Connection, Exits, exits
 from threadhooks.plugins import Pending
 from threadhooks.threadref import finalize, ref
 
@@ -318,3 +319,30 @@ class Subclass(finalize):
 class Reference(ref):
     __slots__ = ("name",)
     name: str
+
+
+# asyncio
+
+
+async def on_exit(thread: threading.Thread, info: ThreadInfo, **extra: object) -> int:
+    return info.ident
+
+
+async def in_a_loop(thread: threading.Thread) -> None:
+    assert_type(await threadhooks.aio.exited(thread), ThreadInfo)
+    assert_type(exits(), Exits)
+    async for each in exits():
+        assert_type(each, ThreadInfo)
+    async with exits() as followed:
+        assert_type(followed, Exits)
+    async with contextlib.aclosing(exits()) as closing:
+        assert_type([info.name async for info in closing], list[str])
+    connection = threadhooks.aio.connect(thread_exited, on_exit)
+    assert_type(connection, Connection)
+    assert_type(connection.disconnect(), None)
+    with threadhooks.aio.connect(thread_exited, on_exit, sender=thread) as connected:
+        assert_type(connected, Connection)
+    await threadhooks.aio.exited("thread")  # type: ignore[arg-type]
+    threadhooks.aio.connect(thread_exited, hook)  # type: ignore[arg-type]
+    threadhooks.aio.connect("thread_exited", on_exit)  # type: ignore[arg-type]
+    threadhooks.aio.nonsense()  # type: ignore[attr-defined]
