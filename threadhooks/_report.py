@@ -39,6 +39,15 @@ _MANAGER = _code(contextlib.contextmanager)
 _ASYNC_MANAGER = _code(contextlib.asynccontextmanager)
 
 
+class _Asking:
+    """A block that asks something which may raise what it likes. Only Ctrl-C gets out, which is no answer of its."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        return kind is not None and not issubclass(kind, KeyboardInterrupt)
+
+
 def check_hook(hook: object, *, may_open: bool = False) -> None:
     """Raise `TypeError` for a hook that could never run: what can't be called, and what a call only prepares.
 
@@ -67,7 +76,7 @@ def _called(hook: Any) -> list[Any]:
         elif kind is _LRU_CACHE:
             hook = hook.__wrapped__
         elif kind is FunctionType and hook.__code__ is _SINGLE_DISPATCH:
-            with suppress(Exception):  # somebody may have assigned another registry
+            with _Asking():  # somebody may have assigned another registry
                 return [function for each in hook.registry.values() for function in _called(each)]
             break
         else:
@@ -81,7 +90,7 @@ def _why_not(function: Any, may_open: bool) -> str | None:
     if code is _ASYNC_MANAGER or (code is _MANAGER and not may_open):
         return "the function of a context manager, which does not run when it is called; pass a plain function"
     for candidate in (function, getattr(type(function), "__call__", None)):  # noqa: B004
-        with suppress(Exception):  # an attribute that fails makes no such function
+        with _Asking():  # an attribute that fails makes no such function
             if inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate):
                 return (
                     "a coroutine function, and a thread that ends has no event loop to run it; "
@@ -101,11 +110,12 @@ def check_receiver(receiver: Any, keywords: Iterable[str]) -> None:
         is_usual = code.co_flags & inspect.CO_VARKEYWORDS and code.co_argcount == 1 and not code.co_kwonlyargcount
         if is_usual and code.co_varnames[0] not in others:
             return
-    try:
+    signature = None
+    with _Asking():
         # Not what a wrapper wraps, since it may pass less than it takes; but a cache passes on what it gets.
         function = receiver.__wrapped__ if type(receiver) is _LRU_CACHE else receiver
         signature = inspect.signature(function, follow_wrapped=False)
-    except Exception:  # noqa: BLE001 - there is none, or what should tell it fails
+    if type(signature) is not inspect.Signature:  # it has none, or says anything
         return
     try:
         signature.bind(first, **dict.fromkeys(others))
@@ -146,16 +156,13 @@ def report(error: BaseException, hook: object, thread: threading.Thread | None) 
 
 def describe(hook: object) -> str:
     """The name of a hook, for messages; whatever it does when it is asked. (Only Ctrl-C gets out.)"""
-    try:
+    with _Asking():
         name, module = getattr(hook, "__qualname__", None), getattr(hook, "__module__", None)
         if not isinstance(name, str):
             name, module = repr(hook), None
         text = name if module is None else f"{module}.{name}"
         return str.__str__(text)  # a subclass of str could fail later, where it is printed
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001
-        return object.__repr__(hook)
+    return object.__repr__(hook)
 
 
 def _annotate(error: BaseException, note: str) -> None:
