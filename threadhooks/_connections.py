@@ -126,20 +126,21 @@ class Connections:
 
         To add it again keeps its place in the order.
         """
-        if weak:
-            weak_reference(receiver, None)  # which may raise: before anything is kept
         key = _key(receiver)
         if sender is ANY:
-            old = self.general.get(key)
-            order = next(self._order) if old is None else old[0]
-            self.general[key] = order, key, _resolve(receiver, weak, self.general, key), _NOWHERE
+            bucket = self.general
+            resolve = _resolve(receiver, weak, bucket, key)
+            old = bucket.get(key)
+            bucket[key] = next(self._order) if old is None else old[0], key, resolve, _NOWHERE
             return True
-        bucket = self._find(sender)
-        if bucket is None:
-            bucket = self._make(sender)
+        found = self._find(sender)
+        if found is None and weak:
+            weak_reference(receiver, None)  # which may raise: before anything is kept
+        bucket = self._make(sender) if found is None else found
         old = bucket.get(key)
+        resolve = _resolve(receiver, weak, bucket, key)
         order, places = (next(self._order), self._places_of(key)) if old is None else (old[0], old[3])
-        connection = order, key, _resolve(receiver, weak, bucket, key), places
+        connection = order, key, resolve, places
         bucket[key] = connection
         places[id(connection)] = bucket.way
         if old is not None:

@@ -17,9 +17,9 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
 # A call of such a function runs none of its code.
@@ -58,11 +58,21 @@ def check_hook(hook: object, *, may_open: bool = False) -> None:
         return
     if type(hook) is FunctionType and not (hook.__code__.co_flags & _NOT_RUN or hook.__dict__):
         return
+    code = _plain_code(hook)
+    if code is not None and not code.co_flags & _NOT_RUN:
+        return
     if not callable(hook):
         raise TypeError(f"a hook must be callable, not {describe(hook)}")
     reasons = [_why_not(function, may_open) for function in _called(hook)]
     if reasons and all(reasons):  # of a generic function, one implementation that runs is enough
         raise TypeError(f"{describe(hook)} is {reasons[0]}")
+
+
+def _plain_code(hook: object) -> CodeType | None:
+    """The code that a call runs, where that can be told without asking the hook: nothing can be marked on it."""
+    if type(hook) is not FunctionType:
+        hook = None if type(hook).__dictoffset__ else getattr(type(hook), "__call__", None)  # noqa: B004
+    return hook.__code__ if type(hook) is FunctionType and not hook.__dict__ else None
 
 
 def _called(hook: Any) -> list[Any]:
@@ -102,13 +112,15 @@ def _why_not(function: Any, may_open: bool) -> str | None:
     return None
 
 
-def check_receiver(receiver: Any, keywords: Iterable[str]) -> None:
+def check_receiver(receiver: Any, keywords: Collection[str]) -> None:
     """Raise `TypeError` for a receiver that can't be called as ``receiver(thread, keyword=…)``, if that can be told."""
-    first, *others = ("thread", *keywords)
-    if type(receiver) is FunctionType:  # as check_hook does: what we ask people to write is found right at once
-        code = receiver.__code__
-        is_usual = code.co_flags & inspect.CO_VARKEYWORDS and code.co_argcount == 1 and not code.co_kwonlyargcount
-        if is_usual and code.co_varnames[0] not in others:
+    # As for check_hook, inspect is slow; what we ask people to write is found right without it.
+    code = _plain_code(receiver)
+    if code is not None and code.co_flags & inspect.CO_VARKEYWORDS and not code.co_kwonlyargcount:
+        positional = code.co_argcount if type(receiver) is FunctionType else code.co_argcount - 1  # without self
+        if positional == 1 and code.co_varnames[code.co_argcount - 1] not in keywords:
+            return
+        if positional == 0 and code.co_flags & inspect.CO_VARARGS:
             return
     signature = None
     with _Asking():
@@ -118,9 +130,9 @@ def check_receiver(receiver: Any, keywords: Iterable[str]) -> None:
     if type(signature) is not inspect.Signature:  # it has none, or says anything
         return
     try:
-        signature.bind(first, **dict.fromkeys(others))
+        signature.bind("thread", **dict.fromkeys(keywords))
     except TypeError as why:
-        call = ", ".join([first, *(f"{name}=…" for name in others)])
+        call = ", ".join(["thread", *(f"{name}=…" for name in keywords)])
         raise TypeError(
             f"{describe(receiver)} can't be called as receiver({call}): {why}; "
             "let it take (thread, **extra), and any of these by name"
@@ -137,18 +149,19 @@ def report(error: BaseException, hook: object, thread: threading.Thread | None) 
     printed = False
     with suppress(BaseException):  # an exception may refuse notes
         _annotate(error, note)
-        printed = sys.version_info >= (3, 11)
+        printed = sys.version_info >= (3, 11)  # before that, nobody prints them
     try:
         hand_over: Any = threading.excepthook
         if hand_over is None:  # threading takes its own then, too
             hand_over = threading.__excepthook__
         hand_over(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
-        if not printed and hand_over is threading.__excepthook__ and not isinstance(error, SystemExit):
-            sys.stderr.write(f"{note}\n")
+        if not printed and hand_over is threading.__excepthook__ and type(error) is not SystemExit:
+            with suppress(Exception):  # there may be no stderr: in services, under pythonw
+                sys.stderr.write(f"{note}\n")
     except BaseException as failure:  # noqa: BLE001 - the reporter must not stop the next hook
         with suppress(BaseException):
             failure.__suppress_context__ = True
-        with suppress(BaseException):  # there may be no stderr: in services, under pythonw
+        with suppress(BaseException):
             sys.stderr.write("Exception in threading.excepthook:\n")
         with suppress(BaseException):  # or else no reporter is left
             sys.excepthook(type(failure), failure, failure.__traceback__)
