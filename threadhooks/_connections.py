@@ -299,6 +299,6 @@ def _has_exited(thread: object) -> bool:
     """
     ident = _attributes(thread).get("_ident")
     limbo: dict[Any, Any] = threading._limbo  # type: ignore[attr-defined]
-    if ident is None or any(starting is thread for starting in list(limbo.values())):
+    if ident is None or (limbo and any(starting is thread for starting in list(limbo.values()))):
         return False
     return threading._active.get(ident) is not thread  # type: ignore[attr-defined]

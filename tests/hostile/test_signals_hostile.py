@@ -104,7 +104,7 @@ def test_threads_that_fight_are_senders_like_others(kind: Any) -> None:
     assert heard == ["told"]
     assert other.heard == []
     thread_exited.connect(receiver, sender=thread, weak=False)
-    assert not thread_started.buckets
+    assert not any("_threadhooks" in name for name in object.__getattribute__(thread, "__dict__"))
     del receiver
     gc.collect()
     assert alive() is None
@@ -321,7 +321,6 @@ def test_exceptions_that_refuse_notes(kind: str, program: Any) -> None:
     out, err, code = program(source.replace("KIND", kind))
     assert (out, code) == ("", 0)
     assert err.startswith("Exception in thread T-1:\n")
-    assert err.count("refused\n") == 1
     assert err.count("raised by __main__.hook, a hook of threadhooks\n") == 1
 
 

@@ -404,6 +404,7 @@ class Worker:
 def test_a_worker_that_is_told_of_its_thread(installed: bool, late: bool) -> None:
     """A thread whose receiver holds it can be collected, whether it was announced, or connected to when it was over."""
     alive: list[weakref.ref[Worker]] = []
+    before = set(thread_exited.buckets)  # of threads that other tests have left
     if installed:
         threadhooks.install()
     try:
@@ -423,7 +424,7 @@ def test_a_worker_that_is_told_of_its_thread(installed: bool, late: bool) -> Non
     gc.collect()
     assert [ref() for ref in alive] == [None] * 50
     assert not thread_exited.receivers
-    assert not thread_exited.buckets
+    assert set(thread_exited.buckets) <= before
 
 
 def test_a_thread_that_never_starts_holds_its_receivers(signal: ThreadSignal) -> None:
