@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from threadhooks import ThreadSignal
@@ -24,6 +26,17 @@ class Receiver:
 
 class Sender:
     """What a weak reference can point at."""
+
+
+class Worker:
+    """Has a thread, of whose exit it wants to be told: `told` is called then."""
+
+    def __init__(self, target: Callable[[], object] = int) -> None:
+        self.thread = threading.Thread(target=target)
+        self.heard: list[threading.Thread] = []
+
+    def told(self, thread: threading.Thread, **extra: object) -> None:
+        self.heard.append(thread)
 
 
 def heard(signal: ThreadSignal, sender: Any = None) -> list[object]:

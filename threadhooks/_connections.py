@@ -36,6 +36,9 @@ Connection = tuple[int, object, Callable[[], "Callable[..., Any] | None"], "_Pla
 
 ANY = object()  # in the place of a sender: every one
 
+# `threading.Thread` itself may have been replaced by a subclass, which older threads are no instances of.
+_THREAD = threading.Timer.__mro__[-2]
+
 # The attribute of a thread where its `_Buckets` are.
 _ATTRIBUTE = "_threadhooks_receivers"
 
@@ -141,12 +144,10 @@ class Connections:
         resolve = _resolve(receiver, weak, bucket, key)
         order, places = (next(self._order), self._places_of(key)) if old is None else (old[0], old[3])
         connection = order, key, resolve, places
+        places[id(connection)] = bucket.way  # first: remove() shall find whatever is in a bucket
         bucket[key] = connection
-        places[id(connection)] = bucket.way
         if old is not None:
             places.pop(id(old), None)
-        if bucket.get(key) is not connection:  # somebody has disconnected it before it was in its places
-            places.pop(id(connection), None)
         if is_thread(sender) and _has_exited(sender):  # last: it may have exited meanwhile
             self.forget(sender)
             return False
@@ -257,7 +258,7 @@ def weak_reference(obj: Any, callback: Callable[[Any], object] | None) -> weakre
 
 def is_thread(sender: object) -> bool:
     """Whether it is a thread. (`isinstance` would believe what an object says of its class.)"""
-    return issubclass(type(sender), threading.Thread)
+    return issubclass(type(sender), _THREAD)
 
 
 def _resolve(receiver: Any, weak: bool, bucket: _Bucket, key: object) -> Callable[[], Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from signalling import Receiver, Sender, heard
+from signalling import Receiver, Sender, Worker, heard
 from support import run
 
 import threadhooks
@@ -106,6 +106,22 @@ def test_threads_that_fight_are_senders_like_others(kind: Any) -> None:
     thread_exited.connect(receiver, sender=thread, weak=False)
     assert not any("_threadhooks" in name for name in object.__getattribute__(thread, "__dict__"))
     del receiver
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_thread_class_that_was_replaced(signal: ThreadSignal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a tool has put a subclass in the place of `threading.Thread`, older threads are threads all the same."""
+    thread, worker = threading.Thread(), Worker()
+    monkeypatch.setattr(threading, "Thread", Slotted)
+    signal.connect(worker.told, sender=worker.thread, weak=False)
+    signal.connect(rage, sender=thread)  # type: ignore[type-var]
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.thread))
+    signal.send(thread)
+    assert told == [thread]
+    alive = weakref.ref(worker)
+    del worker
     gc.collect()
     assert alive() is None
 

@@ -14,8 +14,8 @@ from unittest.mock import Mock
 
 import blinker
 import pytest
-from signalling import Receiver, Sender, heard
-from support import in_thread, run
+from signalling import Receiver, Sender, Worker, heard
+from support import forks, in_thread, run
 
 import threadhooks
 from threadhooks import ThreadInfo, ThreadSignal, thread_exited, thread_exiting, thread_started
@@ -388,17 +388,6 @@ def test_connections_end_with_the_thread_object(start: bool, no_collection: None
     assert alive() is None
 
 
-class Worker:
-    """Has a thread, of whose exit it wants to be told: `told` is called then."""
-
-    def __init__(self, target: Callable[[], object] = int) -> None:
-        self.thread = threading.Thread(target=target)
-        self.heard: list[threading.Thread] = []
-
-    def told(self, thread: threading.Thread, **extra: object) -> None:
-        self.heard.append(thread)
-
-
 @pytest.mark.parametrize("installed", [True, False], ids=["announced", "never attached"])
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 def test_a_worker_that_is_told_of_its_thread(installed: bool, late: bool) -> None:
@@ -491,6 +480,35 @@ def test_a_thread_that_is_being_started_has_not_exited(monkeypatch: pytest.Monke
 
     thread = run(Starting(target=threadhooks.attach))
     assert told == [thread]
+
+
+@forks
+def test_the_threads_of_a_parent_process_have_exited(program: Any) -> None:
+    """In a forked child, nothing can be connected to its parent's other threads; the thread that forked goes on."""
+    assert program("""
+        import os, threading, threadhooks, warnings
+        warnings.simplefilter("ignore")  # that it forks while threads run
+
+        def told(thread, **extra):
+            print("told of", thread.name)
+
+        def fork():
+            if os.fork():
+                os.wait()
+                return
+            for thread in (main, other, threading.current_thread()):
+                threadhooks.thread_exited.connect(told, sender=thread)
+                print(thread.name, threadhooks.thread_exited.has_receivers_for(thread))
+            threadhooks.attach()
+
+        leave = threading.Event()
+        main, other = threading.main_thread(), threading.Thread(target=leave.wait, name="other")
+        other.start()
+        forking = threading.Thread(target=fork, name="forking")
+        forking.start()
+        forking.join()
+        leave.set()
+    """) == ("MainThread False\nother False\nforking True\ntold of forking\n", "", 0)
 
 
 def test_foreign_and_main_threads_have_not_exited() -> None:
