@@ -71,8 +71,8 @@ class _Bucket(dict[object, Connection]):
     sender: weakref.ref[Any]  # to one that is no thread; its callback forgets the bucket
 
     def __init__(self, known: dict[int, weakref.ref[_Bucket]]) -> None:
-        self.way = weakref.ref(self)
-        self.known = known
+        self.way: weakref.ref[_Bucket] = weakref.ref(self)
+        self.known: dict[int, weakref.ref[_Bucket]] = known
         known[id(self)] = self.way
 
     def leave(self, key: object) -> None:
@@ -87,7 +87,7 @@ class _Bucket(dict[object, Connection]):
             self.leave(key)
 
     def __del__(self) -> None:
-        # At the end of the interpreter, the names of this module may be gone before the last thread object is.
+        # As the interpreter ends, the names of this module may be gone before the last thread object is: use none.
         self.known.pop(id(self), None)
         self.empty()
 
@@ -119,8 +119,8 @@ class Connections:
         self._order = itertools.count()
         self._places = places = dict[object, _WayToPlaces]()
 
-        def forget(way: Any) -> None:
-            _remove_dead_weakref(places, way.key)  # unless somebody has put another one there
+        def forget(way: Any, remove: Callable[[Any, object], None] = _remove_dead_weakref) -> None:
+            remove(places, way.key)  # unless somebody has put another one there
 
         self._forget_places = forget
 
@@ -188,8 +188,7 @@ class Connections:
 
     def forget(self, sender: Any) -> None:
         """Remove what is connected to `sender` alone."""
-        bucket = self._find(sender)
-        if bucket is None:
+        if self._find(sender) is None:
             return
         if is_thread(sender):
             attributes = _attributes(sender)
@@ -199,7 +198,6 @@ class Connections:
                 attributes.pop(_ATTRIBUTE, None)
         else:
             self._senders.pop(_key(sender), None)
-        bucket.empty()
 
     def clear(self) -> None:
         """Remove all."""
@@ -227,14 +225,8 @@ class Connections:
             return buckets.setdefault(self, bucket)  # type: ignore[no-any-return]
         senders = self._senders
         key = _key(sender)
-
-        def forget(_: object) -> None:
-            bucket = senders.pop(key, None)
-            if bucket is not None:
-                bucket.empty()
-
-        with suppress(TypeError):  # a sender that can't be weakly held is remembered for good, as by blinker
-            bucket.sender = weak_reference(sender, forget)
+        with suppress(TypeError):  # a sender that can't be weakly held stays, as with blinker
+            bucket.sender = weak_reference(sender, lambda _: senders.pop(key, None))
         return senders.setdefault(key, bucket)
 
     def _places_of(self, key: object) -> _Places:
@@ -251,9 +243,30 @@ class Connections:
             _remove_dead_weakref(self._places, key)  # they have just died
 
 
+class _WeakMethod(weakref.ref[Any]):
+    """A weak reference to a bound method, which is made anew at each access: it lives as long as its two parts do.
+
+    `weakref.WeakMethod` is the same, but says `AttributeError` on stderr if it dies with its object at the end of the
+    interpreter.
+    """
+
+    __slots__ = ("function",)
+
+    function: weakref.ref[Any]
+
+    def __call__(self) -> Any:
+        obj = super().__call__()
+        function = self.function()
+        return None if obj is None or function is None else MethodType(function, obj)
+
+
 def weak_reference(obj: Any, callback: Callable[[Any], object] | None) -> weakref.ref[Any]:
-    """A weak reference to anything, bound methods included: these are made anew at each access."""
-    return weakref.WeakMethod(obj, callback) if type(obj) is MethodType else weakref.ref(obj, callback)
+    """A weak reference to anything, bound methods included."""
+    if type(obj) is not MethodType:
+        return weakref.ref(obj, callback)
+    reference = _WeakMethod(obj.__self__, callback)
+    reference.function = weakref.ref(obj.__func__, callback)
+    return reference
 
 
 def is_thread(sender: object) -> bool:
@@ -294,9 +307,9 @@ def _attributes(thread: object) -> dict[str, Any]:
 def _has_exited(thread: object) -> bool:
     """Whether a thread was started, and is not in `threading.enumerate()` any more.
 
-    This is how `enumerate` finds out, but for its lock, which a finaliser might find held. (While its late hooks run, a
-    thread is put back there. `is_alive` is no use: a class may override it, and up to 3.12 it takes a lock, too.) A
-    thread that is not yet active is in limbo, so that is looked at first.
+    `enumerate` looks at the same tables, but under a lock, which a finaliser might find held. (While its late hooks
+    run, a thread is put back there. `is_alive` is no use: a class may override it, and up to 3.12 it takes a lock,
+    too.) A thread that is not yet active is in limbo, so that is looked at first.
     """
     ident = _attributes(thread).get("_ident")
     limbo: dict[Any, Any] = threading._limbo  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -54,8 +54,9 @@ class ThreadSignal(blinker.Signal):
         self.name = name
         self._keywords = None if keywords is None else tuple(keywords)  # what is sent with the thread, if it is known
         self._connections = Connections()
-        self.general = self._connections.general  # if these two are empty, there is nobody to tell
-        self.buckets = self._connections.buckets
+        # If these two are empty, there is nobody to tell.
+        self.general: Mapping[object, object] = self._connections.general
+        self.buckets: Mapping[int, object] = self._connections.buckets
         self._mutes: dict[object, int] = {}  # the blocks of muted(), with the ident of the thread that executes each
 
     def __repr__(self) -> str:

@@ -166,6 +166,37 @@ def test_a_copy_of_a_thread_is_another_thread(signal: ThreadSignal, duplicate: C
     assert not signal.receivers
 
 
+@pytest.mark.parametrize("kind", ["threading.Thread", "Sender"])
+def test_the_end_of_the_interpreter_is_quiet(program: Any, kind: str) -> None:
+    """Whatever is still connected as the interpreter ends goes without a word, in cycles and out of them."""
+    assert program(f"""
+        import threading, threadhooks
+
+        class Sender: ...
+
+        class Worker:
+            def __init__(self, cycle):
+                self.sender = {kind}()
+                self.cycle = self if cycle else None
+                for weak in (False, True):
+                    receiver = self.told if cycle else told.append
+                    if not (weak and not cycle):
+                        threadhooks.thread_exited.receiver_connected.connect(receiver, sender=self.sender, weak=weak)
+
+            def told(self, *args, **extra): ...
+
+            def __del__(self):
+                print("gone")
+
+        told = []
+        workers = [Worker(True), Worker(False)]
+        threadhooks.workers = [Worker(True), Worker(False)]
+        local = threading.local()
+        local.workers = [Worker(True), Worker(False)]
+        threading.Thread(target=threading.Event().wait, args=(9,), kwargs={{}}, daemon=True).start()
+    """)[1:] == ("", 0)
+
+
 # Senders and receivers of other kinds.
 
 

@@ -93,7 +93,7 @@ def suite(tmp_path: Path) -> Path:
 
 
 def test_blinkers_own_tests(suite: Path) -> None:
-    """All of them pass, but for those that contradict what we promise."""
+    """All of them pass, except those that contradict what we promise."""
     results = suite / "results.xml"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "pytest", "-c", "pytest.ini", f"--junitxml={results}"],

@@ -357,7 +357,7 @@ class Signals(RuleBasedStateMachine):
         other=which,
     )
     def act_in_send(self, sender: int, actor: int, action: str, receiver: int, other: int) -> None:
-        """While one receiver connects or disconnects another, or lets it die, the rest is called as ever."""
+        """While one receiver connects or disconnects another, or lets it die, the others are called as before."""
         sender, other, receiver = self.pick_sender(sender), self.pick_sender(other), self.pick_receiver(receiver)
         expected = self.model.calls(sender)
         if not expected or (action == "drop" and len(self.ours.receivers) <= 2):

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("disconnected")
 
 
 def as_printed(args: threading.ExceptHookArgs) -> str:
-    """What the default hook prints, but for the thread."""
+    """What the default hook prints below the name of the thread."""
     assert args.exc_value is not None
     assert args.exc_traceback is args.exc_value.__traceback__ is not None
     return "".join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback))
