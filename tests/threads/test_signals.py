@@ -173,18 +173,6 @@ def test_receiver_connected(signal: ThreadSignal) -> None:
     ]
 
 
-def test_receiver_disconnected_is_about_calls(signal: ThreadSignal, no_collection: None) -> None:
-    """As with blinker, the death of a weak receiver is not told."""
-    told: list[Any] = []
-
-    def tell(of: object, **arguments: object) -> None:
-        told.append(arguments)
-
-    signal.receiver_disconnected.connect(tell)
-    signal.connect(Receiver())
-    assert not told
-
-
 def test_receivers_are_given_by_blinkers_keys(signal: ThreadSignal) -> None:
     """`receivers` has each receiver once, under the key that blinker has for it; weakly, if it is held so."""
     strong, weak, bound = Receiver(), Receiver(), Receiver()
