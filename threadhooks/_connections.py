@@ -179,8 +179,8 @@ class Connections:
         return connections
 
     def has(self, sender: Any) -> bool:
-        """Whether there are connections to `sender`, or to every sender."""
-        return bool(self.general or (self.buckets and self._find(sender)))
+        """Whether there are connections to `sender` alone."""
+        return bool(self._find(sender))
 
     def all(self) -> list[Connection]:
         """Every connection."""

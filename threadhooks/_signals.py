@@ -15,7 +15,6 @@ What it does not promise:
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import blinker
 
 from ._connections import ANY, Connections, is_thread
+from ._fork import own_thread_only
 from ._report import check_hook, check_receiver, report
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class ThreadSignal(blinker.Signal):
 
     def has_receivers_for(self, sender: Any) -> bool:
         """Whether a receiver is connected to `sender` or to any sender; it may have died since."""
-        return self._connections.has(sender)
+        return bool(self.general or (self.buckets and self._connections.has(sender)))
 
     def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:
         """Yield the receivers that a send would call now, in order."""
@@ -189,14 +189,5 @@ thread_exited: ThreadSignal = ThreadSignal(
     ("info", "exception"),
 )
 
-
-def _after_fork_in_child() -> None:
-    here = threading.get_ident()
-    for signal in (thread_started, thread_exiting, thread_exited):
-        for token, ident in list(signal._mutes.items()):
-            if ident != here:  # the end of that block will not come
-                del signal._mutes[token]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+for _signal in (thread_started, thread_exiting, thread_exited):
+    own_thread_only(_signal._mutes, lambda token, ident: ident)  # in a forked child, other threads' blocks don't end
