@@ -9,14 +9,18 @@ import sys
 import threading
 import time
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import blinker
 import pytest
+from at_line import AtLine
 from signalling import Receiver, Sender, heard
+from support import run
 
-from threadhooks import ThreadSignal, _connections, _signals
+import threadhooks
+from threadhooks import ThreadSignal, _connections, _signals, thread_exited
 
 
 def test_finalisers_change_connections(
@@ -147,6 +151,35 @@ def test_every_interleaving(
         assert at > 5 or first.startswith("a ")  # a death runs one short callback
         assert at > 0
     assert not reports
+
+
+@pytest.mark.parametrize("attached", [True, False])
+def test_a_thread_that_exits_while_it_is_connected_to(attached: bool) -> None:
+    """At whichever line of `connect` the thread exits, its receiver is called at most once, and nothing is left."""
+    for number in itertools.count():
+        thread = threading.Thread(target=threadhooks.attach if attached else int)
+        receiver = Receiver("told")
+        alive, told = weakref.ref(receiver), receiver.heard
+        line = AtLine(number, lambda thread=thread: run(thread))  # type: ignore[misc]
+        before = sys.gettrace()
+        sys.settrace(line)
+        try:
+            thread_exited.connect(receiver, sender=thread, weak=False)
+        finally:
+            sys.settrace(before)
+        if not line.reached:
+            break
+        assert told == (["told"] if told and attached else [])
+        if attached:  # or else nobody notices that it exits after connect() has looked
+            assert not thread_exited.has_receivers_for(thread)
+            assert not any("_threadhooks" in name for name in vars(thread))
+        del receiver
+        if not attached:
+            del thread, line
+            gc.collect()
+        assert alive() is None
+    assert number > 20
+    thread_exited.forget(thread)
 
 
 def test_stress(signal: ThreadSignal, reports: list[threading.ExceptHookArgs], monkeypatch: pytest.MonkeyPatch) -> None:
