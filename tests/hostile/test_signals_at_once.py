@@ -176,7 +176,6 @@ def test_a_thread_that_exits_while_it_is_connected_to(attached: bool) -> None:
         del receiver
         if not attached:
             del thread, line
-            gc.collect()
         assert alive() is None
     assert number > 20
     thread_exited.forget(thread)
