@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from threadhooks import ThreadSignal, thread_exited, thread_exiting, thread_started
+
 
 class Result(NamedTuple):
     """What became of a program: compare it with a plain tuple."""
@@ -67,6 +69,20 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     told: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: told.append((args.exc_value, args.thread)))
     return told
+
+
+@pytest.fixture
+def signal() -> ThreadSignal:
+    """A signal of the test's own, which does not know what it sends."""
+    return ThreadSignal("a_signal", "What it is for.")
+
+
+@pytest.fixture
+def disconnected() -> Iterator[None]:
+    """After the test, nothing is connected to the three signals."""
+    yield
+    for signal in (thread_started, thread_exiting, thread_exited):
+        signal._clear_state()
 
 
 @pytest.fixture

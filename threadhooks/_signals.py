@@ -2,69 +2,43 @@
 
 Guarantees:
 
-- Any number of threads, and finalisers, may connect, disconnect and send at the same time: no error, no receiver lost,
-  none left behind.
 - Receivers run in the order in which they were connected, each of them once per send.
-- A receiver that raises stops no other one. Nothing that it raises leaves `send`.
-
-Assumptions:
-
-- One operation on a ``dict`` or a ``list`` is atomic: CPython promises it, with the GIL and without. So there is no
-  lock here that a finaliser could find held by its own thread.
-- An object keeps its address until the callbacks of its weak references have returned, so an identity is not reused
-  while it is being forgotten.
+- A receiver that raises stops no other one. Nothing that it raises leaves `send`, `connect` or `disconnect`.
+- What `_connections` promises: any number of threads, and finalisers, may do all this at the same time.
 
 What it does not promise:
 
 - A receiver that is connected while a signal is being sent may miss that send; one that is disconnected meanwhile may
-  still hear it. (`threadhooks.Plugin.close` does wait.)
-- The signals in `receiver_connected` and `receiver_disconnected` are blinker's own, and so is `send_async`: what a
-  receiver raises there, ends it.
+  still be called. (`threadhooks.Plugin.close` does wait.)
+- `send_async` is blinker's own: what a receiver raises there, ends it.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 import threading
 import weakref
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
-from operator import itemgetter
-from types import MethodType
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import blinker
 
-from ._report import check_hook, report
+from ._connections import ANY, Connections, is_thread
+from ._fork import own_thread_only
+from ._report import check_hook, check_receiver, report
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-# The number of connections that the signal had made before; what identifies the receiver; and what returns it, or None
-# once it is dead, if it is held weakly.
-_Connection: TypeAlias = "tuple[int, object, Callable[[], Callable[..., Any] | None]]"
+if TYPE_CHECKING:
+    from blinker._utilities import Symbol
 
 
-class _Bucket(dict[object, "_Connection"]):
-    """The connections to one sender, by receiver."""
+class Receiver(Protocol):
+    """What can be connected: it takes the thread, and by name whatever is sent with it, now or in a later version."""
 
-    __slots__ = ("sender",)
-
-    sender: weakref.ref[Any]  # whose callback forgets the bucket
-
-
-_NOTHING = _Bucket()
+    def __call__(self, thread: threading.Thread, /, *, info: Any, exception: BaseException | None) -> object:
+        """Take notice of a thread. (`thread_started` sends no `exception`.)"""
 
 
-def _key(obj: object) -> object:
-    # A bound method is made anew at each access. Strings and numbers are senders by value, marked as such, so that no
-    # number is taken for an address.
-    if isinstance(obj, MethodType):
-        return id(obj.__func__), id(obj.__self__)
-    if isinstance(obj, (str, int)):
-        return str, obj
-    return id(obj)
+ReceiverT = TypeVar("ReceiverT", bound=Receiver)
 
 
 class ThreadSignal(blinker.Signal):
@@ -74,86 +48,86 @@ class ThreadSignal(blinker.Signal):
     ``**extra``, so that later versions can tell it more.
     """
 
-    def __init__(self, name: str, doc: str) -> None:
+    def __init__(self, name: str, doc: str, keywords: Iterable[str] | None = None) -> None:
         # blinker's own state is left unmade: none of it would be kept.
         self.__doc__ = doc
         self.name = name
-        self.general: dict[object, _Connection] = {}  # to any sender
-        self.buckets: dict[object, _Bucket] = {}  # to one sender, by sender
-        self._order = itertools.count()
+        self._keywords = None if keywords is None else tuple(keywords)  # what is sent with the thread, if it is known
+        self._connections = Connections()
+        # If these two are empty, there is nobody to tell.
+        self.general: Mapping[object, object] = self._connections.general
+        self.buckets: Mapping[int, object] = self._connections.buckets
         self._mutes: dict[object, int] = {}  # the blocks of muted(), with the ident of the thread that executes each
 
     def __repr__(self) -> str:
         return f"<threadhooks.{self.name}>"
 
     @property
+    def receiver_connected(self) -> ThreadSignal:
+        """Sent after a call of `connect` that connected something, with the arguments of that call."""
+        return self._about("receiver_connected", "Sent after a receiver was connected.")
+
+    @property
+    def receiver_disconnected(self) -> ThreadSignal:
+        """Sent after each call of `disconnect`, with the arguments of that call."""
+        return self._about("receiver_disconnected", "Sent after a receiver was disconnected.")
+
+    def _about(self, name: str, doc: str) -> ThreadSignal:
+        # blinker's are plain signals: what one listener raised would leave the `connect` or `close` of somebody else.
+        about: ThreadSignal = self.__dict__.setdefault(name, ThreadSignal(name, doc))
+        return about
+
+    @property
     def receivers(self) -> dict[Any, Any]:  # type: ignore[override]
-        """What is connected, by an opaque key: empty exactly if no receiver is connected at all."""
-        return {key: resolve for bucket in self._all_buckets() for _, key, resolve in list(bucket.values())}
+        """Every receiver that is connected, by blinker's key for it: itself, or the weak reference that holds it."""
+        ways = [(key, resolve) for _, key, resolve, _ in self._connections.all()]
+        return {key: resolve if isinstance(resolve, weakref.ref) else resolve() for key, resolve in ways}
 
     @property
     def is_muted(self) -> bool:  # type: ignore[override]
         """Whether some `muted()` block is being executed, in any thread."""
         return bool(self._mutes)
 
-    def _all_buckets(self) -> list[dict[object, _Connection]]:
-        return [self.general, *list(self.buckets.values())]
+    def check_receiver(self, receiver: object) -> None:
+        """Raise `TypeError` for what can't be connected, as `connect` does, and connect nothing."""
+        check_hook(receiver)
+        if self._keywords is not None:
+            check_receiver(receiver, self._keywords)
 
-    def connect(self, receiver: F, sender: Any = blinker.ANY, weak: bool = True) -> F:
+    def connect(
+        self, receiver: ReceiverT, sender: threading.Thread | Symbol = blinker.ANY, weak: bool = True
+    ) -> ReceiverT:
         """Call `receiver` whenever the signal speaks of `sender`: a thread, or `blinker.ANY` for every one.
 
         Returns the receiver. It is held weakly unless `weak` is false: a lambda or a nested function that nobody else
-        holds is gone at once. Connecting it again keeps its place in the order. Everything about a sender is forgotten
-        when the thread has exited, or the sender is garbage.
+        holds is gone at once. Connecting it again keeps its place in the order.
 
-        Raises `TypeError` if `receiver` can't be called, is a coroutine or generator function, or can't be held weakly.
+        What is connected to a thread is kept in the thread object, until the thread has exited or the object is
+        garbage. To connect to a thread that has exited already (it was started, and `threading.enumerate()` does not
+        list it any more) connects nothing.
+
+        Raises `TypeError` if `receiver` can't be called, is a coroutine or generator function, can't be held weakly,
+        or if its signature shows that it can't be called with what the signal sends.
         """
-        check_hook(receiver)
-        if weak:
-            _weakref(receiver, None)  # which may raise: before anything is kept
-        key = _key(receiver)
-        bucket = self.general if sender is blinker.ANY else self._bucket(sender)
-        old = bucket.get(key)
-        order = next(self._order) if old is None else old[0]
-        bucket[key] = order, key, self._weak(receiver, bucket, key) if weak else lambda: receiver
-        meta = self.__dict__.get("receiver_connected")
-        if meta is not None and meta.receivers:
-            try:
-                meta.send(self, receiver=receiver, sender=sender, weak=weak)
-            except TypeError:  # as blinker does
-                self.disconnect(receiver, sender)
-                raise
+        self.check_receiver(receiver)
+        if self._connections.add(receiver, ANY if sender is blinker.ANY else sender, weak):
+            told = self.__dict__.get("receiver_connected")
+            if told is not None:
+                told.send(self, receiver=receiver, sender=sender, weak=weak)
         return receiver
-
-    def _bucket(self, sender: object) -> _Bucket:
-        key = _key(sender)
-        buckets = self.buckets
-        bucket = buckets.get(key)
-        if bucket is None:
-            bucket = _Bucket()
-            with suppress(TypeError):  # a sender that can't be weakly held is remembered for good, as by blinker
-                bucket.sender = _weakref(sender, lambda _: buckets.pop(key, _NOTHING).clear())
-            bucket = buckets.setdefault(key, bucket)
-        return bucket
-
-    @staticmethod
-    def _weak(receiver: F, bucket: dict[object, _Connection], key: object) -> Callable[[], F | None]:
-        return _weakref(receiver, lambda _: bucket.pop(key, None))
 
     def disconnect(self, receiver: Callable[..., Any], sender: Any = blinker.ANY) -> None:
         """Stop calling `receiver` for `sender`, by default for all of them; quietly, if it is not connected."""
-        key = _key(receiver)
-        for bucket in self._all_buckets() if sender is blinker.ANY else [self.buckets.get(_key(sender), {})]:
-            bucket.pop(key, None)
-        meta = self.__dict__.get("receiver_disconnected")
-        if meta is not None and meta.receivers:
-            meta.send(self, receiver=receiver, sender=sender)
+        self._connections.remove(receiver, ANY if sender is blinker.ANY else sender)
+        told = self.__dict__.get("receiver_disconnected")
+        if told is not None:
+            told.send(self, receiver=receiver, sender=sender)
 
     @contextmanager
     def muted(self) -> Generator[None, None, None]:
         """No receiver is called during the ``with`` block, whichever thread sends. Blocks may overlap.
 
-        Clean-ups are not receivers: they run all the same.
+        Cleanups are not receivers: they run all the same.
         """
         token = object()
         self._mutes[token] = threading.get_ident()
@@ -164,19 +138,12 @@ class ThreadSignal(blinker.Signal):
 
     def has_receivers_for(self, sender: Any) -> bool:
         """Whether a receiver is connected to `sender` or to any sender; it may have died since."""
-        return bool(self.general or (self.buckets and self.buckets.get(_key(sender))))
+        return bool(self.general or (self.buckets and self._connections.has(sender)))
 
     def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:
         """Yield the receivers that a send would call now, in order."""
-        # list(values()) makes no object that could start a collection, so no finaliser changes the dict half-way.
-        connections = list(self.general.values())
-        bucket = self.buckets.get(_key(sender)) if self.buckets else None
-        if bucket:
-            connections += list(bucket.values())
-            connections.sort(key=itemgetter(0))
-            connections = list({c[1]: c for c in connections}.values())  # each receiver once, at its first place
-        for _, _, resolve in connections:
-            receiver = resolve()
+        for connection in self._connections.to(sender):
+            receiver = connection[2]()
             if receiver is not None:
                 yield receiver
 
@@ -189,50 +156,38 @@ class ThreadSignal(blinker.Signal):
         `threading.excepthook`, with `sender` as its thread, and says which receiver it was. A muted signal calls none.
         """
         results: list[tuple[Callable[..., Any], Any]] = []
-        if self._mutes:
+        if self._mutes or not (self.general or self.buckets):
             return results
         for receiver in self.receivers_for(sender):
             try:
                 results.append((receiver, receiver(sender, **kwargs)))
             except BaseException as error:  # noqa: BLE001 - an asynchronous one can arrive here as well
-                report(error, receiver, sender if isinstance(sender, threading.Thread) else None)
+                report(error, receiver, sender if is_thread(sender) else None)
         return results
 
     def forget(self, sender: Any) -> None:
         """Disconnect what is connected to `sender` alone: it has ended, and will not be spoken of again."""
-        self.buckets.pop(_key(sender), _NOTHING).clear()
+        self._connections.forget(sender)
 
     def _clear_state(self) -> None:
-        for bucket in self._all_buckets():
-            bucket.clear()
-        self.buckets.clear()
-
-
-def _weakref(obj: Any, callback: Callable[[Any], object] | None) -> weakref.ref[Any]:
-    return weakref.WeakMethod(obj, callback) if isinstance(obj, MethodType) else weakref.ref(obj, callback)
+        self._connections.clear()
 
 
 thread_started: ThreadSignal = ThreadSignal(
     "thread_started",
     "Sent in a new thread, before its `run()`, if the thread announces itself: see `install` and `announced`.",
+    ("info",),
 )
 thread_exiting: ThreadSignal = ThreadSignal(
     "thread_exiting",
     "Sent in a thread that announces itself, after `run()` has returned or raised; thread-locals are still there.",
+    ("info", "exception"),
 )
 thread_exited: ThreadSignal = ThreadSignal(
     "thread_exited",
     "Sent by every attached thread as it ends, before its `join()` returns; thread-locals are already gone.",
+    ("info", "exception"),
 )
 
-
-def _after_fork_in_child() -> None:
-    here = threading.get_ident()
-    for signal in (thread_started, thread_exiting, thread_exited):
-        for token, ident in list(signal._mutes.items()):
-            if ident != here:  # the end of that block will not come
-                del signal._mutes[token]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+for _signal in (thread_started, thread_exiting, thread_exited):
+    own_thread_only(_signal._mutes, lambda token, ident: ident)  # in a forked child, other threads' blocks don't end

@@ -27,7 +27,7 @@ from ._attachment import Attachment
 from ._fork import own_thread_only
 from ._report import check_hook, describe, report
 from ._sentinel import attached_here, current
-from ._signals import ThreadSignal, thread_exited, thread_exiting, thread_started
+from ._signals import ReceiverT, ThreadSignal, thread_exited, thread_exiting, thread_started
 from ._stack import unpack
 
 if TYPE_CHECKING:
@@ -185,24 +185,24 @@ class Plugin:
     ) -> None:
         self.close()
 
-    def thread_started(self, receiver: F) -> F:
+    def thread_started(self, receiver: ReceiverT) -> ReceiverT:
         """Decorator: connect `receiver` to the signal `thread_started`; return it.
 
-        Raises `TypeError` if it can't be called or is a coroutine or generator function, and `RuntimeError` if the
-        plugin is closed.
+        Raises `TypeError` if it can't be called with what the signal sends, as far as its signature tells, or is a
+        coroutine or generator function; and `RuntimeError` if the plugin is closed.
         """
         return self._connect(thread_started, receiver)
 
-    def thread_exiting(self, receiver: F) -> F:
+    def thread_exiting(self, receiver: ReceiverT) -> ReceiverT:
         """Decorator: connect `receiver` to the signal `thread_exiting`. Raises as `thread_started` does."""
         return self._connect(thread_exiting, receiver)
 
-    def thread_exited(self, receiver: F) -> F:
+    def thread_exited(self, receiver: ReceiverT) -> ReceiverT:
         """Decorator: connect `receiver` to the signal `thread_exited`. Raises as `thread_started` does."""
         return self._connect(thread_exited, receiver)
 
-    def _connect(self, signal: ThreadSignal, receiver: F) -> F:
-        check_hook(receiver)
+    def _connect(self, signal: ThreadSignal, receiver: ReceiverT) -> ReceiverT:
+        signal.check_receiver(receiver)
         self._check_open()
         hook = _Hook(self, receiver)
         self._receivers[hook] = signal

@@ -111,7 +111,7 @@ class PerThread(Generic[P, T_co]):
         self, func: Callable[P, Iterator[T_co] | AbstractContextManager[T_co]], *, early: bool = False
     ) -> None:
         self._open: Any = contextlib.contextmanager(func) if inspect.isgeneratorfunction(func) else func
-        check_hook(self._open)
+        check_hook(self._open, may_open=True)
         functools.update_wrapper(self, func, updated=())  # without its attributes: some may have names of ours
         self._early = bool(early)
 

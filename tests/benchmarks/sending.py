@@ -11,7 +11,7 @@ from typing import Any
 
 import blinker
 
-from threadhooks import Plugin, attach, thread_exited
+from threadhooks import Plugin, ThreadSignal, attach, thread_exited
 
 from .measuring import Sample, Sides, Sizes, in_thread, row
 
@@ -86,3 +86,37 @@ def _(sizes: Sizes) -> Iterator[Sides]:
 @row("send-none", "`thread_exited.send` without receivers", "blinker's send", ratio="cost")
 def _(sizes: Sizes) -> Iterator[Sides]:
     yield Sides(sending(thread_exited, sizes.batch), sending(blinker.Signal(), sizes.batch))
+
+
+def disconnecting(make: Callable[[], blinker.Signal], number: int) -> Sample:
+    """Measure `disconnect(receiver)`, for receivers of which each is connected to a thread of its own."""
+
+    def sample() -> float:
+        signal = make()
+        threads = [threading.Thread() for _ in range(number)]
+        hooks = receivers(number)
+        for thread, hook in zip(threads, hooks, strict=True):
+            signal.connect(hook, sender=thread)
+        start = thread_time_ns()
+        for hook in hooks:
+            signal.disconnect(hook)
+        return (thread_time_ns() - start) / number
+
+    return sample
+
+
+def new_signal() -> ThreadSignal:
+    return ThreadSignal("benchmark", "Only to be measured.")
+
+
+@row("disconnect", "`disconnect(receiver)` in a crowd of receivers, each of one thread", "in a hundredth of the crowd",
+     2, ratio="cost")  # fmt: skip
+def _(sizes: Sizes) -> Iterator[Sides]:
+    many = max(100, sizes.attached)
+    yield Sides(disconnecting(new_signal, many), disconnecting(new_signal, many // 100))
+
+
+@row("disconnect-blinker", "the same, in a small crowd", "blinker's disconnect", ratio="cost")
+def _(sizes: Sizes) -> Iterator[Sides]:
+    number = max(1, sizes.batch)
+    yield Sides(disconnecting(new_signal, number), disconnecting(blinker.Signal, number))

@@ -35,6 +35,7 @@ def test_json() -> None:
         "thread-installed": "≤ 1.10",
         "crowd": "≤ 1.10",
         "send": "≤ 1.50",
+        "disconnect": "≤ 2.00",
         "import": "≤ 1.25",
     }
     if results["free_threaded"]:

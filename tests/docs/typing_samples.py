@@ -7,6 +7,7 @@ comment that they don't need.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -21,6 +22,7 @@ from threadhooks import (
     PerThread,
     Plugin,
     ThreadInfo,
+    ThreadSignal,
     announced,
     attach,
     install,
@@ -193,6 +195,18 @@ def hook(thread: threading.Thread, info: ThreadInfo, exception: BaseException | 
     return info.ident
 
 
+def no_parameter() -> None: ...
+
+
+def of_a_number(thread: int, **extra: Any) -> None: ...
+
+
+def only_the_thread(thread: threading.Thread) -> None: ...
+
+
+def too_many(thread: threading.Thread, more: int, **extra: Any) -> None: ...
+
+
 def clean_up(name: str, *, hard: bool = False) -> bool:
     return hard
 
@@ -203,6 +217,9 @@ with Plugin("typed") as plugin:
     assert_type(plugin.closed, bool)
     for signal in (plugin.thread_started, plugin.thread_exiting, plugin.thread_exited):
         signal(1)  # type: ignore[type-var]
+        signal(no_parameter)  # type: ignore[type-var]
+        signal(of_a_number)  # type: ignore[type-var]
+        signal(only_the_thread)  # type: ignore[type-var]
     assert_type(plugin.thread_started(hook)(threading.main_thread(), attach(), None), int)
     assert_type(plugin.thread_exiting(hook)(threading.main_thread(), attach(), None), int)
     assert_type(plugin.thread_exited(hook)(threading.main_thread(), attach(), None), int)
@@ -249,6 +266,13 @@ for thread_signal in (thread_started, thread_exiting, thread_exited):
     assert_type(thread_signal.is_muted, bool)
     assert_type(thread_signal.has_receivers_for(threading.main_thread()), bool)
     thread_signal.connect("hook")  # type: ignore[type-var]
+    thread_signal.connect(hook, sender=blinker.ANY)
+    thread_signal.connect(hook, sender="worker")  # type: ignore[arg-type]
+    thread_signal.connect(no_parameter)  # type: ignore[type-var]
+    thread_signal.connect(of_a_number)  # type: ignore[type-var]
+    thread_signal.connect(only_the_thread)  # type: ignore[type-var]
+    thread_signal.connect(too_many)  # type: ignore[type-var]
+    assert_type(thread_signal.receiver_connected, ThreadSignal)
     thread_signal.is_muted = True  # type: ignore[misc]
     with thread_signal.muted() as nothing:
         assert_type(nothing, None)
@@ -259,7 +283,37 @@ def receiver(thread: threading.Thread, **extra: Any) -> bytes:
     return b""
 
 
+@thread_exited.connect
+def named(thread: threading.Thread, info: ThreadInfo, exception: BaseException | None) -> bytes:
+    return b""
+
+
+@thread_exited.connect
+def by_name(thread: object, /, *, exception: BaseException | None = None, **extra: object) -> bytes:
+    return b""
+
+
+class Watcher:
+    def told(self, thread: threading.Thread, **extra: Any) -> float:
+        return 1.5
+
+    def __call__(self, thread: threading.Thread, **extra: object) -> None: ...
+
+
+def watch(signal: ThreadSignal) -> None:  # it is public, so that one can annotate with it
+    annotated: threadhooks.ThreadSignal = signal
+    watcher = Watcher()
+    assert_type(annotated.connect(watcher), Watcher)
+    assert_type(annotated.connect(watcher.told)(threading.main_thread()), float)
+    annotated.connect(functools.partial(receiver), weak=False)
+    annotated.connect(Watcher)  # type: ignore[type-var]
+    annotated.connect(lambda: None)  # type: ignore[type-var]
+
+
+watch(thread_exited)
 assert_type(receiver(threading.main_thread()), bytes)
+assert_type(named(threading.main_thread(), attach(), None), bytes)
+assert_type(by_name(threading.main_thread(), exception=None), bytes)
 
 
 # Threads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import gc
 import os
 import signal
@@ -753,3 +754,59 @@ def test_l30_classes_that_go_their_own_way(plugin: Plugin) -> None:
             thread.join()
     assert ran == ["property", "taken"]
     assert told == ["usual"]
+
+
+def test_l31_connected_to_a_thread_that_is_gone() -> None:
+    """Between the end of `run()` and its late hooks, a thread is not listed, and nothing can be connected to it."""
+    heard: list[str] = []
+
+    class Destroyed:
+        def __del__(self) -> None:
+            thread_exited.connect(lambda thread, **extra: heard.append("too late"), sender=thread, weak=False)
+            heard.append(f"listed: {thread in threading.enumerate()}")
+
+    def body() -> None:
+        local.destroyed = Destroyed()
+        threadhooks.attach()
+
+    local = threading.local()
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert heard == ["listed: False"]
+    assert not thread_exited.receivers
+
+
+def test_l32_what_a_signature_does_not_tell(failures: list[Any]) -> None:
+    """A wrapper that takes anything is accepted; that what it wraps can't take the call is reported when it is made."""
+
+    def takes_nothing() -> None:
+        pass
+
+    @functools.wraps(takes_nothing)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        takes_nothing(*args, **kwargs)
+
+    with thread_exited.connected_to(wrapper):
+        thread = in_thread(threadhooks.attach)
+    ((error, told),) = failures
+    assert isinstance(error, TypeError)
+    assert told is thread
+
+
+def test_l33_receivers_of_a_thread_that_is_not_announced() -> None:
+    """They are kept in the thread object, as long as that is kept, and by nobody else."""
+
+    class Receiver:
+        def __call__(self, thread: threading.Thread, **extra: Any) -> None:
+            raise AssertionError("nobody announces it")
+
+    thread = threading.Thread(target=int)
+    thread_exited.connect(Receiver(), sender=thread, weak=False)
+    thread.start()
+    thread.join()
+    assert len(thread_exited.receivers) == 1
+    assert [name for name in vars(thread) if name.startswith("_threadhooks")]
+    del thread
+    gc.collect()
+    assert not thread_exited.receivers

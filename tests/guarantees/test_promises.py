@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import functools
 import gc
 import logging
 import sys
@@ -141,8 +143,11 @@ def test_g06_a_failure_stops_nobody_else(plugin: Plugin, failures: list[Any]) ->
     assert [type(error) for error, _ in failures] == [KeyboardInterrupt, Worst]
 
 
-def test_g07_a_failure_is_reported(plugin: Plugin, failures: list[Any]) -> None:
-    """What a hook raises goes to `threading.excepthook`, with the thread, the hook and the plugin."""
+def test_g07_a_failure_is_reported(plugin: Plugin, failures: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a hook raises goes to `threading.excepthook`, with the thread, the hook and the plugin.
+
+    If that fails, `sys.excepthook` is told; what listens to connections is a hook like others.
+    """
 
     def fail() -> None:
         raise OSError("the disk is full")
@@ -153,6 +158,20 @@ def test_g07_a_failure_is_reported(plugin: Plugin, failures: list[Any]) -> None:
     (note,) = error.__notes__
     assert fail.__qualname__ in note
     assert "plugin 'guarantees'" in note
+
+    def listen(*args: Any, **extra: Any) -> None:
+        raise TypeError("not that one")
+
+    thread_exited.receiver_connected.connect(listen)  # type: ignore[type-var]
+    plugin.thread_exited(lambda thread, **extra: None)
+    thread_exited.receiver_connected.disconnect(listen)
+    assert str(failures[1][0]) == "not that one"
+    told: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, *_: told.append(kind))
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(threading, "excepthook", lambda args: {}["no such key"])
+    in_thread(lambda: plugin.register(fail))
+    assert told == [KeyError]
 
 
 def test_g08_system_exit_is_quiet(
@@ -220,7 +239,7 @@ def test_g11_an_endless_loop_ends(plugin: Plugin, failures: list[Any]) -> None:
 
 
 def test_g12_muting_loses_no_clean_up(plugin: Plugin) -> None:
-    """`muted()` silences receivers, not clean-ups."""
+    """`muted()` silences receivers, not cleanups."""
     ran: list[str] = []
 
     @plugin.thread_exited
@@ -228,15 +247,23 @@ def test_g12_muting_loses_no_clean_up(plugin: Plugin) -> None:
         ran.append("receiver")
 
     with thread_exited.muted():
-        in_thread(lambda: plugin.register(ran.append, "clean-up"))
-    assert ran == ["clean-up"]
+        in_thread(lambda: plugin.register(ran.append, "cleanup"))
+    assert ran == ["cleanup"]
 
 
 def test_g13_one_thread_alone() -> None:
-    """A receiver of one thread hears of it alone; it is let go when the thread has exited, or its object is garbage."""
+    """A receiver of one thread is called for it alone, and let go when that has exited, or its object is garbage."""
 
     class Receiver:
         def __call__(self, thread: threading.Thread, **extra: Any) -> None:
+            heard.append(thread)
+
+    class Worker:
+        def __init__(self) -> None:
+            self.thread = threading.Thread(target=int)
+            thread_exited.connect(self.told, sender=self.thread, weak=False)
+
+        def told(self, thread: threading.Thread, **extra: Any) -> None:
             heard.append(thread)
 
     heard: list[threading.Thread] = []
@@ -252,15 +279,20 @@ def test_g13_one_thread_alone() -> None:
     gc.collect()
     assert gone() is None
     assert not thread_exited.receivers
-    never = threading.Thread()
-    thread_exited.connect(heard.append, sender=never, weak=False)
-    del never
+    thread_exited.connect(Receiver(), sender=thread, weak=False)  # too late
+    assert not thread_exited.receivers
+    worker = Worker()
+    worker.thread.start()  # and never attached
+    worker.thread.join()
+    alive = weakref.ref(worker)
+    del worker
     gc.collect()
+    assert alive() is None
     assert not thread_exited.receivers
 
 
 def test_g14_what_could_never_run_is_refused(plugin: Plugin) -> None:
-    """What can't be called, or runs nothing when it is, is refused when it is registered, with what to do instead."""
+    """What can't be called, or not so, or runs nothing when it is, is refused at once, with what to do instead."""
 
     async def coroutine(*args: Any) -> None:
         pass
@@ -275,8 +307,18 @@ def test_g14_what_could_never_run_is_refused(plugin: Plugin) -> None:
         yield
 
     for refuse in (thread_exited.connect, plugin.thread_exited, plugin.register, plugin.register_early):
-        with pytest.raises(TypeError, match="a generator function"):
-            refuse(generator)
+        for prepares in (generator, functools.lru_cache(generator), functools.singledispatch(generator)):
+            with pytest.raises(TypeError, match="a generator function"):
+                refuse(prepares)
+        with pytest.raises(TypeError, match="a context manager"):
+            refuse(contextlib.contextmanager(generator))
+
+    def takes_nothing() -> None:
+        pass
+
+    for refuse in (thread_exited.connect, plugin.thread_started, plugin.thread_exiting, plugin.thread_exited):
+        with pytest.raises(TypeError, match=r"let it take \(thread, \*\*extra\)"):
+            refuse(takes_nothing)  # type: ignore[operator]
 
 
 def test_g15_any_mixture_of_threads() -> None:

@@ -255,6 +255,10 @@ class Signals(RuleBasedStateMachine):
             self.model.forget(sender)
             self.bury()
 
+    def has_exited(self, sender: int) -> bool:
+        kind, thread = self.ours.senders[sender]
+        return bool(kind == "thread" and thread.ident is not None)
+
     def is_in_block(self, sender: int) -> bool:
         return any(sender == of_block for _, of_block, _ in self.blocks)
 
@@ -266,12 +270,19 @@ class Signals(RuleBasedStateMachine):
             self.connect_one(self.pick_receiver(receiver), self.pick_sender(sender), weak, via)
 
     def connect_one(self, receiver: int, sender: int, weak: bool, via: bool) -> None:
+        if self.has_exited(sender):
+            self.connect_to_the_past(receiver, sender, weak)
+            return
         for world in self.worlds:
             if via:
                 world.signal.connect_via(world.sender(sender), weak)(world.receiver(receiver))
             else:
                 world.signal.connect(world.receiver(receiver), world.sender(sender), weak)
         self.connected(receiver, sender, weak)
+
+    def connect_to_the_past(self, receiver: int, sender: int, weak: bool) -> None:
+        """To connect to a thread that has exited does nothing."""
+        assert self.ours.signal.connect(self.ours.receiver(receiver), self.ours.sender(sender), weak)
 
     def connected(self, receiver: int, sender: int, weak: bool) -> None:
         self.model.connect(receiver, sender, weak)
@@ -290,6 +301,8 @@ class Signals(RuleBasedStateMachine):
     @rule(receiver=which, sender=senders)
     def begin_block(self, receiver: int, sender: int) -> None:
         receiver, sender = self.pick_receiver(receiver), self.pick_sender(sender)
+        if self.has_exited(sender):
+            return
         blocks = [world.signal.connected_to(world.receiver(receiver), world.sender(sender)) for world in self.worlds]
         for block in blocks:
             block.__enter__()
@@ -344,10 +357,12 @@ class Signals(RuleBasedStateMachine):
         other=which,
     )
     def act_in_send(self, sender: int, actor: int, action: str, receiver: int, other: int) -> None:
-        """While one receiver connects or disconnects another, or lets it die, the rest is called as ever."""
+        """While one receiver connects or disconnects another, or lets it die, the others are called as before."""
         sender, other, receiver = self.pick_sender(sender), self.pick_sender(other), self.pick_receiver(receiver)
         expected = self.model.calls(sender)
         if not expected or (action == "drop" and len(self.ours.receivers) <= 2):
+            return
+        if action == "connect" and self.has_exited(other):
             return
         actor = expected[actor % len(expected)]
         later = [r for r in expected[expected.index(actor) + 1 :] if r in self.ours.receivers]
@@ -391,10 +406,10 @@ class Signals(RuleBasedStateMachine):
 
     @rule(sender=which, muted=st.booleans())
     def exit(self, sender: int, muted: bool) -> None:
-        """A thread that exits sends the signal itself, and is forgotten."""
+        """A thread that exits sends the signal itself, and is forgotten; nothing stays on it."""
         sender = self.pick_sender(sender)
         kind, thread = self.ours.senders[sender]
-        if kind != "thread" or thread.ident is not None:
+        if kind != "thread" or self.has_exited(sender):
             return
         with self.ours.signal.muted() if muted else nullcontext():
             thread.start()
@@ -406,6 +421,7 @@ class Signals(RuleBasedStateMachine):
                 self.blinkers.signal.disconnect(self.blinkers.receiver(receiver), self.blinkers.sender(sender))
         self.model.forget(sender)
         self.bury()
+        assert "_threadhooks_receivers" not in vars(thread)
 
     # What is always so.
 
@@ -416,7 +432,16 @@ class Signals(RuleBasedStateMachine):
             assert self.ours.receivers_for(sender) == calls
             assert self.ours.signal.has_receivers_for(self.ours.sender(sender)) == bool(calls)
             assert sorted(self.blinkers.receivers_for(sender)) == sorted(calls)
-        assert bool(self.ours.signal.receivers) == bool(self.model.connections)
+        found = self.ours.signal.receivers
+        assert sorted(map(self.number_of, found.values())) == sorted(
+            {receiver for receiver, _ in self.model.connections}
+        )
+
+    def number_of(self, receiver: Any) -> int:
+        receiver = receiver() if isinstance(receiver, weakref.ref) else receiver
+        number: int = receiver(None)
+        self.ours.take()
+        return number
 
     def teardown(self) -> None:
         self.patch.undo()
@@ -426,6 +451,7 @@ class Signals(RuleBasedStateMachine):
             for receiver in self.ours.signal.receivers_for(self.ours.sender(sender)):
                 self.ours.signal.disconnect(receiver)
         assert not self.ours.signal.receivers
+        assert not self.ours.signal._connections._places  # the index of what is connected to single senders
 
 
 TestSignals = Signals.TestCase

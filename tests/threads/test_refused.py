@@ -1,0 +1,408 @@
+"""What could never be called is refused when it is connected, and what can is not."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import AsyncMock, Mock, create_autospec
+
+import blinker
+import pytest
+from signalling import Sender, heard
+
+from threadhooks import Plugin, ThreadSignal, per_thread, thread_exited, thread_exiting, thread_started
+
+pytestmark = pytest.mark.usefixtures("disconnected")
+
+
+async def coroutine(sender: object, **extra: object) -> None: ...
+
+
+async def asynchronous_generator(sender: object, **extra: object) -> Any:
+    yield
+
+
+class Asynchronous:
+    async def __call__(self, sender: object, **extra: object) -> None: ...
+
+    async def method(self, sender: object, **extra: object) -> None: ...
+
+    @staticmethod
+    async def static(sender: object, **extra: object) -> None: ...
+
+    @classmethod
+    async def of_class(cls, sender: object, **extra: object) -> None: ...
+
+
+class AsynchronousGenerator:
+    async def __call__(self, sender: object, **extra: object) -> Any:
+        yield
+
+
+connections = pytest.mark.parametrize(
+    "connect",
+    [
+        lambda signal, hook: signal.connect(hook),
+        lambda signal, hook: signal.connect(hook, sender="x", weak=False),
+        lambda signal, hook: signal.connect_via("x")(hook),
+        lambda signal, hook: ExitStack().enter_context(signal.connected_to(hook)),
+    ],
+    ids=["connect", "connect a sender", "connect_via", "connected_to"],
+)
+
+
+def assert_no_trace(signal: ThreadSignal) -> None:
+    assert not signal.receivers
+    assert not signal.has_receivers_for("x")
+    assert not signal.has_receivers_for(blinker.ANY)
+
+
+def generator(sender: object, **extra: object) -> Iterator[None]:
+    yield
+
+
+class Generating:
+    def __call__(self, sender: object, **extra: object) -> Iterator[None]:
+        yield
+
+
+@connections
+@pytest.mark.parametrize("hook", [generator, functools.partial(generator), Generating(), Generating().__call__])
+def test_generator_functions_are_refused(signal: ThreadSignal, connect: Any, hook: Any) -> None:
+    """What would only make a generator is refused, and leaves no trace."""
+    with pytest.raises(TypeError, match="a generator function, which does not run when it is called"):
+        connect(signal, hook)
+    assert_no_trace(signal)
+
+
+@connections
+@pytest.mark.parametrize(
+    "hook",
+    [
+        coroutine,
+        functools.partial(coroutine, key=1),
+        functools.partial(functools.partial(coroutine), key=1),
+        asynchronous_generator,
+        functools.partial(asynchronous_generator),
+        Asynchronous(),
+        functools.partial(Asynchronous()),
+        Asynchronous().method,
+        Asynchronous.static,
+        vars(Asynchronous)["static"],
+        functools.partial(vars(Asynchronous)["static"]),
+        Asynchronous.of_class,
+        AsynchronousGenerator(),
+        AsyncMock(),
+    ],
+)
+def test_coroutine_functions_are_refused(signal: ThreadSignal, connect: Any, hook: Any) -> None:
+    """What would need an event loop is refused with what to do instead, and leaves no trace."""
+    with pytest.raises(TypeError, match=r"plain function, which may call asyncio\.run"):
+        connect(signal, hook)
+    assert_no_trace(signal)
+
+
+@connections
+@pytest.mark.parametrize("hook", [None, 3, "name", [], Sender(), blinker.ANY])
+def test_what_cannot_be_called_is_refused(signal: ThreadSignal, connect: Any, hook: Any) -> None:
+    """What can't be called is refused, and leaves no trace."""
+    with pytest.raises(TypeError, match="a hook must be callable, not "):
+        connect(signal, hook)
+    assert_no_trace(signal)
+
+
+@pytest.mark.parametrize("sender", [blinker.ANY, "x", Sender()])
+def test_what_cannot_be_weakly_held_is_refused(signal: ThreadSignal, sender: object) -> None:
+    """A receiver that no weak reference can point at is refused, unless it is held strongly."""
+
+    class Slotted:
+        __slots__ = ()
+
+        def __call__(self, sender: object) -> str:
+            return "heard"
+
+    receiver = Slotted()
+    with pytest.raises(TypeError, match="weak reference"):
+        signal.connect(receiver, sender=sender)
+    assert_no_trace(signal)
+    assert signal.buckets == {}
+    signal.connect(receiver, sender=sender, weak=False)
+    assert heard(signal, sender) == ["heard"]
+
+
+@pytest.mark.parametrize("hook", [Asynchronous, print, Mock(), functools.partial(print), Sender, [].append])
+def test_what_is_not_refused(signal: ThreadSignal, hook: Any) -> None:
+    """Classes, even of asynchronous objects, built-in functions, methods and mocks can be receivers."""
+    assert signal.connect(hook, weak=False) is hook
+    signal.disconnect(hook)
+    assert not signal.receivers
+
+
+def test_a_refused_hook_is_not_kept(signal: ThreadSignal, no_collection: None) -> None:
+    """Nothing holds on to a hook that was refused."""
+    hook = Asynchronous()
+    alive = weakref.ref(hook)
+    with pytest.raises(TypeError):
+        signal.connect(hook, sender="x", weak=False)
+    del hook
+    assert alive() is None
+
+
+# What the three signals send is known: what can't take it is refused as well.
+
+
+def no_parameter() -> None: ...
+
+
+def only_the_thread(thread: object) -> None: ...
+
+
+def too_many(thread: object, more: object, **extra: object) -> None: ...
+
+
+def misnamed(info: object, **extra: object) -> None: ...
+
+
+def needs_another(thread: object, *, missing: object, **extra: object) -> None: ...
+
+
+class Class:
+    def __init__(self, thread: object) -> None: ...
+
+    def method(thread: object) -> None: ...  # type: ignore[misc]
+
+    def __call__(self) -> None: ...
+
+
+known = pytest.mark.parametrize(
+    "connect",
+    [thread_exited.connect, lambda hook: Plugin("refusing").thread_exited(hook)],
+    ids=["signal", "plugin"],
+)
+
+
+@pytest.fixture
+def _closed() -> Iterator[None]:
+    yield
+    from threadhooks import plugins
+
+    for plugin in list(plugins._plugins.values()):
+        plugin.close()
+
+
+@pytest.mark.usefixtures("_closed")
+@known
+@pytest.mark.parametrize(
+    ("hook", "why"),
+    [
+        (no_parameter, "too many positional arguments"),
+        (only_the_thread, "got an unexpected keyword argument 'info'"),
+        (too_many, "missing a required argument: 'more'"),
+        (misnamed, "multiple values for argument 'info'"),
+        (needs_another, "missing a required .*'missing'"),
+        (functools.partial(only_the_thread, 1), "too many positional arguments"),
+        (Class, "got an unexpected keyword argument 'info'"),
+        (Class(1), "too many positional arguments"),
+        (Class(1).method, "too many positional arguments"),
+        (lambda: None, "too many positional arguments"),
+        (len, "got an unexpected keyword argument 'info'"),
+        ([].append, "got an unexpected keyword argument 'info'"),
+        (create_autospec(only_the_thread), "got an unexpected keyword argument 'info'"),
+        (functools.lru_cache(only_the_thread), "got an unexpected keyword argument 'info'"),
+    ],
+)
+def test_receivers_that_cannot_take_the_call_are_refused(connect: Any, hook: Any, why: str) -> None:
+    """What its signature tells is told at once, with what to write instead, and leaves no trace."""
+    with pytest.raises(TypeError, match=rf"{why}.*; let it take \(thread, \*\*extra\)") as caught:
+        connect(hook)
+    assert "can't be called as receiver(thread, info=…, exception=…)" in str(caught.value)
+    assert not thread_exited.receivers
+
+
+def test_each_signal_knows_what_it_sends() -> None:
+    """`thread_started` sends no exception; a receiver that insists on one is refused there, and taken elsewhere."""
+
+    def insists(thread: object, info: object, exception: object) -> None: ...
+
+    def does_without(thread: object, info: object) -> None: ...
+
+    with pytest.raises(TypeError, match=r"receiver\(thread, info=…\): missing a required argument: 'exception'"):
+        thread_started.connect(insists)
+    thread_started.connect(does_without)  # type: ignore[type-var]
+    for signal in (thread_exiting, thread_exited):
+        signal.connect(insists)
+        with pytest.raises(TypeError, match=r"unexpected keyword argument 'exception'"):
+            signal.connect(does_without)  # type: ignore[type-var]
+
+
+def wraps(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator whose wrapper takes more than it passes."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function()
+
+    return wrapper
+
+
+class Unspeakable:
+    @property
+    def __signature__(self) -> Any:
+        raise LookupError
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+class Takes:
+    def __init__(self, *args: Any, **extra: Any) -> None: ...
+
+    def method(self, thread: object, **extra: object) -> None: ...
+
+    @classmethod
+    def of_class(cls, thread: object, *, info: object, exception: object = None) -> None: ...
+
+    @staticmethod
+    def static(thread: object, exception: object, info: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        wraps(no_parameter),
+        functools.partial(needs_another, missing=1),
+        Unspeakable(),
+        Takes,
+        Takes().method,
+        Takes.of_class,
+        Takes.static,
+        functools.lru_cache(Takes.static),
+        functools.singledispatch(only_the_thread),  # which dispatches to who knows what
+        Mock(),
+        Mock(spec=only_the_thread),
+        dict,  # has no signature that could be read
+        lambda *args, **kwargs: None,
+        lambda thread, /, **kwargs: None,
+        lambda thread, info=None, *, exception=None: None,
+    ],
+    ids=str,
+)
+def test_what_can_take_the_call_or_cannot_be_told(hook: Any) -> None:
+    """What takes the thread and what is sent by name is taken; so is what nobody can tell beforehand."""
+    assert thread_exited.connect(hook, weak=False) is hook
+    thread_exited.disconnect(hook)
+
+
+def test_a_signal_that_does_not_know_takes_all(signal: ThreadSignal) -> None:
+    """A signal of one's own is not asked what it sends: any function will do, as with blinker."""
+    signal.connect(no_parameter)  # type: ignore[type-var]
+    signal.connect(only_the_thread)  # type: ignore[type-var]
+
+
+# Functions that the standard library has wrapped.
+
+
+def plain(*args: Any, **kwargs: Any) -> str:
+    return "ran"
+
+
+@functools.singledispatch
+def generic(thread: object, **extra: object) -> Iterator[None]:
+    yield
+
+
+@functools.singledispatch
+def generic_of_threads(thread: object, **extra: object) -> Iterator[None]:
+    yield
+
+
+@generic_of_threads.register
+def _(thread: threading.Thread, **extra: object) -> str:
+    return "ran"
+
+
+@contextlib.contextmanager
+def manager(*args: Any, **extra: Any) -> Iterator[None]:
+    yield
+
+
+@contextlib.asynccontextmanager
+async def async_manager(*args: Any, **extra: Any) -> AsyncIterator[None]:
+    yield
+
+
+class Managing:
+    @contextlib.contextmanager
+    def method(self, *args: Any, **extra: Any) -> Iterator[None]:
+        yield
+
+    @functools.lru_cache
+    async def cached(self, *args: Any, **extra: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("hook", "why"),
+    [
+        (functools.lru_cache(coroutine), "a coroutine function"),
+        (functools.cache(generator), "a generator function"),
+        (functools.partial(functools.lru_cache(coroutine)), "a coroutine function"),
+        (functools.lru_cache(functools.partial(coroutine)), "a coroutine function"),
+        (functools.singledispatch(coroutine), "a coroutine function"),
+        (functools.singledispatch(functools.lru_cache(coroutine)), "a coroutine function"),
+        (generic, "a generator function"),
+        (manager, "the function of a context manager, which does not run"),
+        (functools.lru_cache(manager), "the function of a context manager, which does not run"),
+        (async_manager, "the function of a context manager, which does not run"),
+        (Managing().method, "the function of a context manager, which does not run"),
+        (Managing().cached, "a coroutine function"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_is_only_prepared_behind_a_decorator_is_refused(signal: ThreadSignal, hook: Any, why: str) -> None:
+    """Decorators that only pass the call on are seen through: what they wrap would not run either."""
+    with Plugin("refusing") as plugin:
+        for register in (signal.connect, plugin.register, plugin.register_early):
+            with pytest.raises(TypeError, match=why):
+                register(hook)
+        assert plugin.pending() == {}
+    assert_no_trace(signal)
+
+
+def runs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator whose wrapper runs the coroutine: a legal hook."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> str:
+        function(*args, **kwargs).close()
+        return "ran"
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        runs(coroutine),
+        functools.lru_cache(runs(coroutine)),
+        functools.lru_cache(plain),
+        functools.singledispatch(plain),
+        generic_of_threads,
+        functools.partial(generic_of_threads),
+    ],
+    ids=str,
+)
+def test_what_runs_behind_a_decorator_is_taken(signal: ThreadSignal, hook: Any) -> None:
+    """What some wrapper runs, or one implementation of a generic function, is a hook."""
+    signal.connect(hook, weak=False)
+    assert heard(signal, threading.current_thread()) == ["ran"]
+
+
+def test_per_thread_enters_context_managers() -> None:
+    """A resource may be made by the function of a context manager, but not of an asynchronous one."""
+    assert per_thread(manager)() is None
+    with pytest.raises(TypeError, match="the function of a context manager"):
+        per_thread(async_manager)  # type: ignore[arg-type]

@@ -1,0 +1,210 @@
+"""Where the failure of a hook goes, and what it says."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from signalling import Receiver
+from support import in_thread
+
+import threadhooks
+from threadhooks import Plugin, ThreadSignal, thread_exited
+
+pytestmark = pytest.mark.usefixtures("disconnected")
+
+
+def as_printed(args: threading.ExceptHookArgs) -> str:
+    """What the default hook prints below the name of the thread."""
+    assert args.exc_value is not None
+    assert args.exc_traceback is args.exc_value.__traceback__ is not None
+    return "".join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback))
+
+
+def fails(sender: object, **extra: object) -> None:
+    raise ValueError("on purpose")
+
+
+class CallableThing:
+    def __call__(self, sender: object, **extra: object) -> None:
+        raise ValueError("on purpose")
+
+    def method(self, sender: object, **extra: object) -> None:
+        raise ValueError("on purpose")
+
+    def __repr__(self) -> str:
+        return "<the thing>"
+
+
+thing = CallableThing()
+
+
+@pytest.mark.parametrize(
+    ("receiver", "name"),
+    [
+        (fails, f"{__name__}.fails"),
+        (thing, "<the thing>"),
+        (thing.method, f"{__name__}.CallableThing.method"),
+        (functools.partial(thing), "functools.partial(<the thing>)"),
+        (lambda thread, **extra: 1 / 0, f"{__name__}.<lambda>"),
+    ],
+)
+def test_a_failure_is_reported_with_its_receiver(
+    receiver: Callable[..., Any], name: str, reports: list[threading.ExceptHookArgs]
+) -> None:
+    """What a receiver raises goes to `threading.excepthook`, with the thread and the receiver; the others run."""
+    first, last = Receiver(), Receiver()
+    for connected in (first, receiver, last):
+        thread_exited.connect(connected)
+    thread = in_thread(threadhooks.attach)
+    assert len(first.heard) == len(last.heard) == 1
+    (args,) = reports
+    assert args.exc_type in (ValueError, ZeroDivisionError)
+    assert f"raised by {name}, a hook of threadhooks\n" in as_printed(args)
+    assert args.thread is thread
+
+
+def test_a_failure_is_reported_with_its_plugin(reports: list[threading.ExceptHookArgs]) -> None:
+    """The report of a plugin's receiver, or cleanup, names the plugin as well."""
+    with Plugin("the plugin") as plugin:
+        plugin.thread_exited(fails)
+        in_thread(lambda: plugin.register(fails, None))
+    assert len(reports) == 2
+    for report in reports:
+        assert f"raised by {__name__}.fails of plugin 'the plugin', a hook of threadhooks" in as_printed(report)
+
+
+def test_send_gives_the_others_results(signal: ThreadSignal, reports: list[threading.ExceptHookArgs]) -> None:
+    """Nothing that is raised leaves `send`, which returns what the other receivers returned."""
+    first, last = Receiver(1), Receiver(2)
+    for connected in (first, fails, last):
+        signal.connect(connected)
+    assert signal.send("no thread") == [(first, 1), (last, 2)]
+    assert reports[0].thread is None
+
+
+@pytest.mark.parametrize("error", [BaseException, GeneratorExit, KeyboardInterrupt, StopIteration, SystemExit])
+def test_nothing_gets_past_the_dispatch(
+    error: type[BaseException], signal: ThreadSignal, reports: list[threading.ExceptHookArgs]
+) -> None:
+    """Whatever class of exception it is, it is reported, and the next receiver is called."""
+
+    def raises(sender: object) -> None:
+        raise error
+
+    last = Receiver()
+    signal.connect(raises)
+    signal.connect(last)
+    signal.send()
+    assert [report.exc_type for report in reports] == [error]
+    assert len(last.heard) == 1
+
+
+def test_one_error_raised_by_two(signal: ThreadSignal, reports: list[threading.ExceptHookArgs]) -> None:
+    """One exception object that several receivers raise, again and again, names each of them once."""
+    error = ValueError("shared")
+
+    def one(sender: object) -> None:
+        raise error
+
+    def other(sender: object) -> None:
+        raise error
+
+    signal.connect(one)
+    signal.connect(other)
+    for _ in range(3):
+        signal.send()
+    assert len(reports) == 6
+    notes = [note.rpartition(".")[2] for note in error.__notes__]
+    assert notes == ["one, a hook of threadhooks", "other, a hook of threadhooks"]
+    assert all(note in as_printed(reports[-1]) for note in notes)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "raise ValueError('on purpose')",
+        "raise ValueError('on purpose') from None",
+        "raise ValueError('on purpose') from KeyError('cause')",
+        "try: {}['key']\n    except KeyError: raise ValueError('on purpose')",
+        "try: {}['key']\n    except KeyError: raise ValueError('on purpose') from None",
+        "error = ValueError('on purpose'); raise error from error",
+        "first = ValueError('on purpose'); second = KeyError(); first.__context__ = second; "
+        "second.__cause__ = first; raise first",
+    ],
+    ids=["plain", "from None", "from a cause", "in a context", "context hidden", "its own cause", "a circle"],
+)
+def test_what_the_default_hook_prints(program: Any, statement: str) -> None:
+    """`threading`'s own hook prints which thread, which error, and which receiver, on every version."""
+    out, err, code = program(
+        "import threading, threadhooks\n"
+        "@threadhooks.thread_exited.connect\n"
+        "def receiver(thread, **extra):\n"
+        f"    {statement}\n"
+        "@threadhooks.thread_exited.connect\n"
+        "def last(thread, **extra):\n"
+        "    print(thread.name)\n"
+        "thread = threading.Thread(target=threadhooks.attach, name='T-1')\n"
+        "thread.start()\n"
+        "thread.join()\n",
+        timeout=20,
+    )
+    assert (out, code) == ("T-1\n", 0)
+    assert err.count("Exception in thread T-1:\n") == 1
+    assert "ValueError: on purpose\n" in err
+    assert err.count("raised by __main__.receiver, a hook of threadhooks\n") == 1
+
+
+@pytest.mark.parametrize("error", ["ZeroDivisionError", "SystemExit", "KeyboardInterrupt"])
+def test_an_excepthook_that_raises(program: Any, error: str) -> None:
+    """A `threading.excepthook` that raises is told on stderr, as by `threading`, and stops no receiver."""
+    out, err, code = program(f"""
+        import threading, threadhooks
+
+        def excepthook(args):
+            raise {error}("in the hook")
+
+        def fails(thread, **extra):
+            raise ValueError
+
+        def last(thread, **extra):
+            print("last")
+
+        threading.excepthook = excepthook
+        threadhooks.thread_exited.connect(fails)
+        threadhooks.thread_exited.connect(last)
+        thread = threading.Thread(target=threadhooks.attach)
+        thread.start()
+        thread.join()
+    """)
+    assert (out, code) == ("last\n", 0)
+    assert err.startswith("Exception in threading.excepthook:\nTraceback (most recent call last):\n")
+    assert err.endswith(f"{error}: in the hook\n")
+    assert "During handling" not in err
+
+
+@pytest.mark.parametrize("spoil", ["sys.stderr = sys.excepthook = None", "sys.excepthook = None", "del sys.stderr"])
+def test_no_reporter_is_left(program: Any, spoil: str) -> None:
+    """Where nobody can be told, the next receiver is called all the same."""
+    out, _, code = program(f"""
+        import sys, threading, threadhooks
+
+        def fails(thread, **extra):
+            raise ValueError
+
+        def last(thread, **extra):
+            print("last")
+
+        threadhooks.thread_exited.connect(fails)
+        threadhooks.thread_exited.connect(last)
+        thread = threading.Thread(target=threadhooks.attach)
+        threading.excepthook = 3  # it can't be called
+        {spoil}
+        thread.start()
+        thread.join()
+    """)
+    assert (out, code) == ("last\n", 0)
