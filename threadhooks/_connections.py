@@ -149,7 +149,11 @@ class Connections:
         if old is not None:
             places.pop(id(old), None)
         if is_thread(sender) and _has_exited(sender):  # last: it may have exited meanwhile
-            self.forget(sender)
+            # Only this one: a thread leaves `threading`'s table before its late hooks run, and may be between the two.
+            if old is None:
+                bucket.leave(key)
+            if not bucket:
+                self.forget(sender)
             return False
         return True
 

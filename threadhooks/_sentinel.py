@@ -77,7 +77,10 @@ class _Sentinel:
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if is_finalizing():  # an interpreter that ends destroys the locals of daemons, in the main thread
             return
-        attachment = self.attachment
+        try:
+            attachment = self.attachment
+        except AttributeError:  # an exception from outside came before it was given one
+            return
         del self  # a hook's traceback refers to this frame
         if attachment is None or attachment.thread is None:  # its exit is over
             return
