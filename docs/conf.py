@@ -15,7 +15,7 @@ release = version = version_of("threadhooks")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["substitution"]
+myst_enable_extensions = ["attrs_block", "substitution"]
 myst_substitutions = {"release": release}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -23,6 +23,7 @@ autodoc_default_options = {"members": True}
 default_role = "code"  # docstrings say `name`
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"{project} {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = {str(page.relative_to(ROOT)): page for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]}
+FILES = [ROOT / "README.md", *sorted(ROOT.glob(".github/*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = {str(page.relative_to(ROOT)): page for page in FILES}
 TEXTS = {name: page.read_text(encoding="utf-8") for name, page in PAGES.items()}
 
 # A block, and where the block after it is headed so, what it prints
@@ -79,3 +81,27 @@ def test_an_output_is_always_headed() -> None:
     """A block of text right behind a program is its output, and says so: none escapes the comparison."""
     for name, text in TEXTS.items():
         assert not re.search(r"^```python\n(?:(?!^```).*\n)*```\n+```text$", text, re.MULTILINE), name
+
+
+def test_readme_stands_alone() -> None:
+    """What a package index shows of README leads to no file that isn't there, and has its picture in text."""
+    text = metadata("threadhooks").get_payload()
+    assert isinstance(text, str)
+    outside_of_code = FENCE.sub("", text)
+    assert {target for target in LINK.findall(outside_of_code) if not target.startswith("https://")} == set()
+    assert re.findall(r"<(?:img|source|picture)|!\[", outside_of_code) == []
+    assert (ROOT / "docs" / "_static" / "life.txt").read_text(encoding="utf-8") in text
+
+
+def test_the_sidebar_groups_the_recipes_as_their_page_does() -> None:
+    """What stands in one group on the how-to page stands in one group of the sidebar, in the same order."""
+    page = TEXTS["docs/how-to/index.md"]
+    groups = [re.findall(r"^- \[.*?\]\(([\w-]+)\.md\)", part, re.M) for part in re.split(r"\n## |:\n\n", page)]
+    trees = re.findall(r"^```\{toctree\}\n(.*?)^```$", TEXTS["docs/index.md"], re.M | re.S)
+    sidebar = [re.findall(r"^how-to/(?!index$)([\w-]+)$", tree, re.M) for tree in trees]
+    assert [group for group in sidebar if group] == [group for group in groups if group]
+
+
+def test_no_package_index_is_linked() -> None:
+    """Other packages are linked by their documentation, or named."""
+    assert [name for name, text in TEXTS.items() if re.search(r"https?://(?:[\w.]*\.)?pypi\.", text)] == []
