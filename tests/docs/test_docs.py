@@ -96,9 +96,9 @@ def test_readme_stands_alone() -> None:
 def test_the_sidebar_groups_the_recipes_as_their_page_does() -> None:
     """What stands in one group on the how-to page stands in one group of the sidebar, in the same order."""
     page = TEXTS["docs/how-to/index.md"]
-    groups = [re.findall(r"^- \[.*?\]\(([\w-]+)\.md\)", part, re.M) for part in re.split(r"\n## |:\n\n", page)]
-    trees = re.findall(r"^```\{toctree\}\n(.*?)^```$", TEXTS["docs/index.md"], re.M | re.S)
-    sidebar = [re.findall(r"^how-to/(?!index$)([\w-]+)$", tree, re.M) for tree in trees]
+    groups = [re.findall(r"^- \[.*?\]\(([\w-]+)\.md\)", part, re.MULTILINE) for part in re.split(r"\n## |:\n\n", page)]
+    trees = re.findall(r"^```\{toctree\}\n(.*?)^```$", TEXTS["docs/index.md"], re.MULTILINE | re.DOTALL)
+    sidebar = [re.findall(r"^how-to/(?!index$)([\w-]+)$", tree, re.MULTILINE) for tree in trees]
     assert [group for group in sidebar if group] == [group for group in groups if group]
 
 
