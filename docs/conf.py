@@ -20,6 +20,7 @@ myst_substitutions = {"release": release}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True}
+toc_object_entries_show_parents = "hide"
 default_role = "code"  # docstrings say `name`
 
 html_theme = "furo"
