@@ -94,12 +94,16 @@ def test_readme_stands_alone() -> None:
 
 
 def test_the_sidebar_groups_the_recipes_as_their_page_does() -> None:
-    """What stands in one group on the how-to page stands in one group of the sidebar, in the same order."""
-    page = TEXTS["docs/how-to/index.md"]
-    groups = [re.findall(r"^- \[.*?\]\(([\w-]+)\.md\)", part, re.MULTILINE) for part in re.split(r"\n## |:\n\n", page)]
-    trees = re.findall(r"^```\{toctree\}\n(.*?)^```$", TEXTS["docs/index.md"], re.MULTILINE | re.DOTALL)
-    sidebar = [re.findall(r"^how-to/(?!index$)([\w-]+)$", tree, re.MULTILINE) for tree in trees]
-    assert [group for group in sidebar if group] == [group for group in groups if group]
+    """The recipes stand under the same captions in the sidebar as under the headings of their page, in one order."""
+    parts = re.findall(r"^## (.*)$((?:\n(?!## ).*)*)", TEXTS["docs/how-to/index.md"], re.MULTILINE)
+    page = {title: re.findall(r"^- \[.*?\]\(([\w-]+)\.md\)", text, re.MULTILINE) for title, text in parts}
+    tree = re.compile(r'^```\{toctree\}\n:caption: "How-to: (.*)"\n((?:(?!```).*\n)*)```$', re.MULTILINE)
+    found = {
+        title: re.findall(r"^how-to/([\w-]+)$", text, re.MULTILINE)
+        for title, text in tree.findall(TEXTS["docs/index.md"])
+    }
+    sidebar = {title.capitalize(): [name for name in names if name != "index"] for title, names in found.items()}
+    assert list(sidebar.items()) == list(page.items())
 
 
 def test_no_package_index_is_linked() -> None:

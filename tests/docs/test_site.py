@@ -23,7 +23,12 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 # What people look for, and the page that tells them about it
 SEARCHES = {
-    "asyncio": "faq",
+    "asyncio": "how-to/asyncio",
+    "Flask": "how-to/flask",
+    "FastAPI": "how-to/fastapi",
+    "Celery": "how-to/celery",
+    "Prometheus": "how-to/monitoring",
+    "Qt": "how-to/qt",
     "leak": "how-to/leaked-threads",
     "fork": "faq",
 }
