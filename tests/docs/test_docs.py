@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = {str(page.relative_to(ROOT)): page for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]}
+FILES = [ROOT / "README.md", *sorted(ROOT.glob(".github/*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = {str(page.relative_to(ROOT)): page for page in FILES}
 TEXTS = {name: page.read_text(encoding="utf-8") for name, page in PAGES.items()}
 
 # A block, and where the block after it is headed so, what it prints
@@ -79,3 +81,31 @@ def test_an_output_is_always_headed() -> None:
     """A block of text right behind a program is its output, and says so: none escapes the comparison."""
     for name, text in TEXTS.items():
         assert not re.search(r"^```python\n(?:(?!^```).*\n)*```\n+```text$", text, re.MULTILINE), name
+
+
+def test_readme_stands_alone() -> None:
+    """What a package index shows of README leads to no file that isn't there, and has its picture in text."""
+    text = metadata("threadhooks").get_payload()
+    assert isinstance(text, str)
+    outside_of_code = FENCE.sub("", text)
+    assert {target for target in LINK.findall(outside_of_code) if not target.startswith("https://")} == set()
+    assert re.findall(r"<(?:img|source|picture)|!\[", outside_of_code) == []
+    assert (ROOT / "docs" / "_static" / "life.txt").read_text(encoding="utf-8") in text
+
+
+def test_the_sidebar_groups_the_recipes_as_their_page_does() -> None:
+    """The recipes stand under the same captions in the sidebar as under the headings of their page, in one order."""
+    parts = re.findall(r"^## (.*)$((?:\n(?!## ).*)*)", TEXTS["docs/how-to/index.md"], re.MULTILINE)
+    page = {title: re.findall(r"^- \[.*?\]\(([\w-]+)\.md\)", text, re.MULTILINE) for title, text in parts}
+    tree = re.compile(r'^```\{toctree\}\n:caption: "How-to: (.*)"\n((?:(?!```).*\n)*)```$', re.MULTILINE)
+    found = {
+        title: re.findall(r"^how-to/([\w-]+)$", text, re.MULTILINE)
+        for title, text in tree.findall(TEXTS["docs/index.md"])
+    }
+    sidebar = {title.capitalize(): [name for name in names if name != "index"] for title, names in found.items()}
+    assert list(sidebar.items()) == list(page.items())
+
+
+def test_no_package_index_is_linked() -> None:
+    """Other packages are linked by their documentation, or named."""
+    assert [name for name, text in TEXTS.items() if re.search(r"https?://(?:[\w.]*\.)?pypi\.", text)] == []
