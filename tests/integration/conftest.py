@@ -1,9 +1,11 @@
-"""The examples that the documentation shows, and the connections that they open."""
+"""The examples that the documentation shows, the connections that they open, and a browser."""
 
 from __future__ import annotations
 
 import functools
 import importlib
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,3 +47,22 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
     monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=record))
     monkeypatch.setattr(sqlite3.dbapi2, "connect", sqlite3.connect)
     return opened
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, without a window; skipped where it is missing (Debian: chromium and chromium-driver), except in CI."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    paths = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
+    if missing := [name for name, path in paths.items() if path is None]:
+        # CI installs them. If that went wrong, nothing may pass as if the pages had been looked at.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"there is no {' and no '.join(missing)}")
+    options = webdriver.ChromeOptions()
+    options.binary_location = paths["chromium"]
+    # No sandbox: it doesn't start as root. No /dev/shm: it is small in containers. No network: nothing needs it.
+    offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", offline):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(paths["chromedriver"])) as driver:
+        yield driver
