@@ -1,0 +1,55 @@
+"""The pytest plugin, as far as every start of pytest needs it: options, ini settings and the marker.
+
+The rest is `threadhooks.pytest_plugin`, which is loaded when somebody asks for it. Not even the package is imported
+before, and with it blinker: that takes several times as long as a plugin nobody uses may keep pytest waiting. For this
+reason an installation puts this file beside the package (see `pyproject.toml`), not into it.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options. (pytest calls this.)"""
+    parser.getgroup("threadhooks").addoption(
+        "--thread-leaks",
+        choices=("error", "warn", "off"),
+        help="what happens to a test that leaves threads behind, or during which a hook of threadhooks fails",
+    )
+    parser.addini("thread_leaks", "default of --thread-leaks: error, warn or off", default="off")
+    parser.addini("thread_leaks_allow", "names of threads that may be left behind: a regex a line", type="linelist")
+    parser.addini("thread_leaks_allow_daemons", "whether daemons may be left behind", type="bool", default=False)
+    parser.addini("thread_leaks_grace", "seconds that the threads of a test have to end, all together", default="1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker, and load the rest if the command line or the ini file asks for it."""
+    config.addinivalue_line(
+        "markers",
+        "thread_leaks(mode=None, *, allow=(), allow_daemons=False): what happens if this test leaves threads behind: "
+        "'error', 'warn' or 'off'; names (one regex, or several) of threads that it may leave, and whether it may "
+        "leave daemons.",
+    )
+    mode = config.getoption("thread_leaks") or config.getini("thread_leaks")
+    if mode != "off":
+        _load(config, mode)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Load the rest if the marker of a test asks for it."""
+    config = session.config
+    if config.getoption("thread_leaks") != "off" and not config.pluginmanager.has_plugin("threadhooks-leaks"):
+        for item in session.items:
+            for marker in item.iter_markers("thread_leaks"):
+                if marker.args or "mode" in marker.kwargs:
+                    return _load(config, "off")
+    return None
+
+
+def _load(config: pytest.Config, mode: str) -> None:
+    from threadhooks.pytest_plugin import ThreadLeaks
+
+    config.pluginmanager.register(ThreadLeaks(config, mode), "threadhooks-leaks")
