@@ -182,13 +182,13 @@ class ThreadLeaks:
             heads = []
             if left:
                 threads = "a thread" if len(left) == 1 else f"{len(left)} threads"
-                heads.append(f"left {threads} behind: {', '.join(map(_name, left))}")
+                heads.append(f"left {threads} behind: {_several(map(_name, left))}")
             heads += [f"a hook failed: {short}" for short, _ in failures]
             parts = ["; ".join(heads), *self._describe(left)]
             if left:
                 parts.append(
-                    f"Still alive {self._grace:g} s after the teardown of the test. To let it leave a thread behind: "
-                    '@pytest.mark.thread_leaks(allow="name")'
+                    f"Still alive {self._grace:g} s after the teardown. "
+                    'If that is meant: @pytest.mark.thread_leaks(allow="name")'
                 )
             parts += [long for _, long in failures]
             return "\n\n".join(parts) if heads else ""
@@ -225,24 +225,26 @@ class ThreadLeaks:
         return [thread for thread in alive if not _is_allowed(thread, test, frames.get(thread.ident or 0))]
 
     def _describe(self, threads: list[threading.Thread]) -> Iterable[str]:
+        """A paragraph about each thread; or one about several, where it would be the same: the workers of a pool."""
         frames = sys._current_frames()
+        names: dict[tuple[str, ...], list[str]] = {}
         for thread in threads:
             start = self._starts.get(id(thread))
             frame = frames.get(thread.ident or 0)
-            lines = {
-                "started": start and start.line,
-                "now at": frame and _line(frame, {"threading", "queue", "threadhooks"}),
-            }
-            places = {
-                label: (f"{_short(line[0], self._folder)}:{line[1]}", linecache.getline(*line).strip())
-                for label, line in lines.items()
-                if line
-            }
-            width = max((len(place) for place, _ in places.values()), default=0)
-            rows = [f"  {_name(thread)}{' (daemon)' if thread.daemon else ''}"]
-            rows.append(f"    target   {start.target if start else _target(thread)}")
-            rows += [f"    {label:7}  {place:{width}}  {text}".rstrip() for label, (place, text) in places.items()]
-            yield "\n".join(rows)
+            rows = [("target", start.target if start else _target(thread), "")]
+            if start is not None:
+                rows.append(("started", *self._show(start.line)))
+            if frame is not None:
+                rows.append(("now at", *self._show(_line(frame, {"threading", "queue", "threadhooks"}))))
+            width = max([len(place) for _, place, text in rows if text], default=0)
+            lines = (f"    {label:7}  {place:{width}}  {text}".rstrip() for label, place, text in rows)
+            names.setdefault(("daemon" if thread.daemon else "", *lines), []).append(_name(thread))
+        for (daemon, *told), alike in names.items():
+            kind = f" ({daemon}{'s' if len(alike) > 1 else ''})" if daemon else ""
+            yield "\n".join([f"  {_several(alike)}{kind}", *told])
+
+    def _show(self, line: tuple[str, int]) -> tuple[str, str]:
+        return f"{_short(line[0], self._folder)}:{line[1]}", linecache.getline(*line).strip()
 
     # Failing hooks
 
@@ -316,6 +318,11 @@ def _name(thread: threading.Thread) -> str:
         return str(thread.name)
     except Exception:  # noqa: BLE001 - a property of its class
         return object.__repr__(thread)
+
+
+def _several(names: Iterable[str], most: int = 5) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _target(thread: threading.Thread) -> str:
