@@ -119,6 +119,7 @@ class ThreadLeaks:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """A test begins; or begins again, if it is run more than once."""
+        __tracebackhide__ = True
         self._ident = get_ident()
         self._test = None
         marked = self._marked + [
@@ -133,6 +134,7 @@ class ThreadLeaks:
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
         """What a fixture of wider scope starts belongs to no test."""
+        __tracebackhide__ = True
         if fixturedef.scope == "function":
             return (yield)
         test, self._test = self._test, None
@@ -146,12 +148,14 @@ class ThreadLeaks:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self) -> Generator[None, Any, Any]:
         """The body of the test."""
+        __tracebackhide__ = True
         self._start_listening()
         return (yield)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """A test has ended with the teardown of its fixtures: what is still there is a leak."""
+        __tracebackhide__ = True
         self._start_listening()
         test = self._test
         try:
@@ -262,8 +266,10 @@ class ThreadLeaks:
         test, error, trace = self._test, args.exc_value, args.exc_traceback
         # What a hook raised was caught by us, what the body of a thread raised by `threading`.
         ours = trace is not None and _package(trace.tb_frame) == "threadhooks"
-        if test is None or test.mode == "off" or not ours or error is None or isinstance(error, SystemExit):
+        if test is None or test.mode == "off" or not ours or error is None:
             self._listener_before(args)
+            return
+        if isinstance(error, SystemExit):  # a thread may end so, a hook as well
             return
         # The text is made at once, so that the exception is not kept, nor the frames with it.
         lines = traceback.format_exception(error)
