@@ -50,23 +50,25 @@ class ThreadLeakWarning(pytest.PytestWarning):
 class _Test:
     """One run of one test: what threads belong to."""
 
-    def __init__(self, mode: str, allow: list[re.Pattern[str]], allow_daemons: bool) -> None:
+    def __init__(self, mode: str, allow: list[re.Pattern[str]], allow_daemons: bool, older: set[int]) -> None:
         self.mode = mode
         self.allow = allow
         self.allow_daemons = allow_daemons
         self.failures: list[tuple[str, str]] = []  # of hooks, while it ran: in short, and with the traceback
         # The threads that were there before. By ident, as there may be some that `threading` does not know yet.
-        self.older = _idents()
+        self.older = older
 
 
 class _Start(NamedTuple):
     """How a thread was started. All but the reference are texts: it must not keep anything alive."""
 
     thread: weakref.ref[threading.Thread]
-    test: _Test | None  # None: it may stay
+    test: _Test | None  # None: it may stay, and so may what it starts
     target: str
     line: tuple[str, int]
 
+
+_ANY = _Test("off", [], False, set())  # whose is the worker of a loop: it works for one test after the other
 
 _STEP = 0.02  # seconds
 _MOST_ENDED = 10_000  # how many threads may end while we wait, before we take it that there will always be another one
@@ -106,7 +108,7 @@ class ThreadLeaks:
         if get_ident() != self._ident:
             starter = self._starts.get(id(current_thread()))
             if starter is not None:
-                test = starter.test
+                test = test if starter.test is _ANY else starter.test
             elif test is not None and get_ident() in test.older:
                 test = None
         key, starts = id(thread), self._starts
@@ -127,7 +129,8 @@ class ThreadLeaks:
         ]
         modes = [mode for mode, _, _ in marked if mode is not None]
         allow = [pattern for _, patterns, _ in marked for pattern in patterns]
-        self._test = _Test(modes[-1], allow, self._allow_daemons or any(daemons for _, _, daemons in marked))
+        allow_daemons = self._allow_daemons or any(daemons for _, _, daemons in marked)
+        self._test = _Test(modes[-1], allow, allow_daemons, _idents())
         self._start_listening()
         return (yield)
 
@@ -155,7 +158,6 @@ class ThreadLeaks:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """A test has ended with the teardown of its fixtures: what is still there is a leak."""
-        __tracebackhide__ = True
         self._start_listening()
         test = self._test
         try:
@@ -182,6 +184,7 @@ class ThreadLeaks:
             if test is None or test.mode == "off":
                 return ""
             left = self._wait(test)
+            self._share(test)
             failures = test.failures
             heads = []
             if left:
@@ -227,6 +230,15 @@ class ThreadLeaks:
         alive = [thread for thread in threads if thread is not None and threading.Thread.is_alive(thread)]
         frames = sys._current_frames() if alive else {}
         return [thread for thread in alive if not _is_allowed(thread, test, frames.get(thread.ident or 0))]
+
+    def _share(self, test: _Test) -> None:
+        """Take it that the idle workers which the test leaves to a loop will work for the tests that come."""
+        mine = [(key, start) for key, start in list(self._starts.items()) if start.test is test]
+        frames = sys._current_frames() if mine else {}
+        for key, start in mine:
+            thread = start.thread()
+            if thread is not None and _is_waiting(thread, frames.get(thread.ident or 0)):
+                self._starts[key] = start._replace(test=_ANY)
 
     def _describe(self, threads: list[threading.Thread]) -> Iterable[str]:
         """A paragraph about each thread; or one about several, where it would be the same: the workers of a pool."""
@@ -305,14 +317,16 @@ def _is_allowed(thread: threading.Thread, test: _Test, frame: FrameType | None) 
     name = _name(thread)
     if any(pattern.match(name) for pattern in test.allow) or (test.allow_daemons and thread.daemon):
         return True
-    if type(thread).__module__.partition(".")[0] in _TOOLS:
-        return True
+    return type(thread).__module__.partition(".")[0] in _TOOLS or _is_waiting(thread, frame)
+
+
+def _is_waiting(thread: threading.Thread, frame: FrameType | None) -> bool:
     while frame is not None and frame.f_globals.get("__name__") == "threading":
         frame = frame.f_back
     if frame is None:
         return False
     waiting = _WAITING.get((frame.f_globals.get("__name__", ""), frame.f_code.co_name))
-    return waiting is not None and waiting.match(name) is not None
+    return waiting is not None and waiting.match(_name(thread)) is not None
 
 
 def _idents() -> set[int]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from sdists import fetch
 
 # Tests that fail with our signal, each with what we have changed on purpose.
 CHANGED = {
@@ -53,32 +52,10 @@ def pytest_pyfunc_call(pyfuncitem):
 """
 
 
-def pip() -> tuple[list[str], dict[str, str]]:
-    """How to run pip, and in which environment: ours, or else the one that Python brings along, or any on the path."""
-    command, environment = [sys.executable, "-m", "pip"], dict(os.environ)
-    if importlib.util.find_spec("pip") is None:
-        bundled = importlib.util.find_spec("ensurepip")  # Debian packs it by itself
-        wheels = list(Path(str(bundled.origin)).parent.glob("_bundled/pip-*.whl")) if bundled else []
-        program = shutil.which("pip3") or shutil.which("pip")
-        if wheels:
-            environment["PYTHONPATH"] = str(wheels[0])
-        elif program:
-            command = [program]
-        else:
-            pytest.skip("there is no pip to fetch blinker's source distribution with")
-    return command, environment
-
-
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     """A directory with the tests of the installed blinker."""
-    command, environment = pip()
-    arguments = ["download", "--no-deps", "--no-binary", "blinker", "--retries", "1", "--dest", str(tmp_path)]
-    wanted = f"blinker=={version('blinker')}"
-    done = subprocess.run([*command, *arguments, wanted], env=environment, capture_output=True, text=True, timeout=100)
-    if done.returncode:
-        pytest.skip(f"pip can't fetch {wanted}: {done.stderr.strip().splitlines()[-1:]}")
-    (sdist,) = tmp_path.glob("blinker-*.tar.gz")
+    sdist = fetch("blinker", version("blinker"), tmp_path)
     directory = tmp_path / "suite"
     directory.mkdir()
     with tarfile.open(sdist) as archive:

@@ -433,8 +433,7 @@ def test_warnings(run: Run) -> None:
     result = run(suite, "-W", "default", ini="thread_leaks = warn")
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(["*ThreadLeakWarning: left a thread behind: left", "*target   threading.Event.wait"])
-    ignore = "filterwarnings = ignore::threadhooks.pytest_plugin.ThreadLeakWarning"
-    result = run(suite, "--thread-leaks=warn", "-o", ignore.replace(" ", "", 2))
+    result = run(suite, "--thread-leaks=warn", "-W", "ignore:left a thread behind")
     result.assert_outcomes(passed=1)
     result = run(suite, "--thread-leaks=warn")  # and -W error
     result.assert_outcomes(passed=1, errors=1)
