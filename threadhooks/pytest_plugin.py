@@ -40,8 +40,6 @@ import pytest
 from ._signals import describe
 from .announce import before_start, installed
 
-__all__ = ("ThreadLeakWarning", "ThreadLeaks")
-
 
 class ThreadLeakWarning(pytest.PytestWarning):
     """A test has left threads behind, or a hook has failed during it, where ``--thread-leaks=warn`` is in force."""

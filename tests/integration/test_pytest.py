@@ -1,8 +1,9 @@
-"""pytest and pytest-xdist, where warnings are errors: test suites that use hooks, and that leak threads."""
+"""pytest and pytest-xdist, where warnings are errors: test suites that use hooks; and what the page on pytest shows."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-CONFTEST = Path(__file__).parent / "examples" / "leaked_threads.py"
+EXAMPLES = Path(__file__).parent / "examples"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "pytest.md"
 
 
 @pytest.fixture(params=["plain", "xdist"])
@@ -25,7 +27,7 @@ def suite(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., str]:
         (tmp_path / "test_it.py").write_text(textwrap.dedent(tests))
         (tmp_path / "pytest.ini").write_text("[pytest]\n")
         if conftest:
-            shutil.copy(CONFTEST, tmp_path / "conftest.py")
+            shutil.copy(EXAMPLES / "early_cleanups.py", tmp_path / "conftest.py")
         options = ["-p", "xdist.plugin", "-n", "2"] if request.param == "xdist" else []
         # The options, and the xdist worker, of the pytest that runs this test are not for that one.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
@@ -103,57 +105,8 @@ def test_a_failing_hook(suite: Callable[..., str]) -> None:
         assert "test_it.hook of plugin 'suspect', a hook of threadhooks" in out
 
 
-LEAKS = """
-    import threading, time, pytest, threadhooks
-    from concurrent.futures import ThreadPoolExecutor
-
-    plugin = threadhooks.Plugin("test")
-    for_ever = threading.Event()
-
-    def test_that_joins():
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(str, range(100)))
-
-    def test_that_lets_them_end():
-        threading.Thread(target=str).start()
-
-    def test_that_leaks():
-        threading.Thread(target=for_ever.wait, name="leaked-thread", daemon=True).start()
-
-    def test_that_leaks_a_clean_up():
-        begun = threading.Event()
-        def late():
-            begun.set()
-            for_ever.wait()
-        threading.Thread(target=plugin.register, args=(late,), name="leaked-clean-up", daemon=True).start()
-        assert begun.wait(30)
-
-    def test_that_leaks_through_another_thread():
-        inner = threading.Thread(target=for_ever.wait, name="leaked-inner", daemon=True)
-        outer = threading.Thread(target=inner.start)
-        outer.start()
-        outer.join()
-
-    def test_innocent():
-        pass
-"""
-
-
-def test_leaked_threads(suite: Callable[..., str]) -> None:
-    """The fixture names what a test has left behind, though it be in the midst of its clean-ups; others pass."""
-    out = suite(LEAKS, conftest=True)
-    assert "6 passed, 3 errors" in out
-    for test, thread in [
-        ("test_that_leaks", "leaked-thread"),
-        ("test_that_leaks_a_clean_up", "leaked-clean-up"),
-        ("test_that_leaks_through_another_thread", "leaked-inner"),
-    ]:
-        assert f"ERROR test_it.py::{test} - AssertionError: threads that the test has left behind" in out
-        assert f"({thread}, " in out
-
-
-def test_early_clean_ups(suite: Callable[..., str]) -> None:
-    """With the fixture, the main thread's early clean-ups and early resources are closed at the end of each test."""
+def test_early_cleanups(suite: Callable[..., str]) -> None:
+    """With the fixture, the main thread's early cleanups and early resources are closed at the end of each test."""
     out = suite("""
         import pytest, threadhooks
 
@@ -173,3 +126,18 @@ def test_early_clean_ups(suite: Callable[..., str]) -> None:
             assert len(open_values) == 1
     """, conftest=True)  # fmt: skip
     assert "4 passed" in out
+
+
+def test_the_page(tmp_path: Path) -> None:
+    """pytest, with the plugin, says of the example what the page shows."""
+    shutil.copy(EXAMPLES / "downloads.py", tmp_path)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "80"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "threadhooks", "--thread-leaks=error", "downloads.py"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90,
+    )  # fmt: skip
+    shown = re.search(r"^```text\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    assert shown[1] in done.stdout
+    assert "2 passed, 1 error" in done.stdout
