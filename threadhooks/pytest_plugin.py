@@ -214,7 +214,7 @@ class ThreadLeaks:
                 threading.Thread.join(left[0], _STEP)
             except (AssertionError, RuntimeError):  # it can't be joined, as `threading` has not started it
                 sleep(_STEP)
-            if threading.Thread.is_alive(left[0]):
+            if _is_alive(left[0]):
                 steps -= 1
             left = self._left(test)
         return left
@@ -225,7 +225,7 @@ class ThreadLeaks:
         threads = [start.thread() for start in list(starts.values()) if start.test is test]
         others = threading.enumerate()
         threads += [thread for thread in others if id(thread) not in starts and thread.ident not in test.older]
-        alive = [thread for thread in threads if thread is not None and threading.Thread.is_alive(thread)]
+        alive = [thread for thread in threads if thread is not None and _is_alive(thread)]
         frames = sys._current_frames() if alive else {}
         return [thread for thread in alive if not _is_allowed(thread, test, frames.get(thread.ident or 0))]
 
@@ -328,7 +328,15 @@ def _is_waiting(thread: threading.Thread, frame: FrameType | None) -> bool:
 
 
 def _idents() -> set[int]:
-    return {*sys._current_frames(), *(thread.ident for thread in threading.enumerate() if thread.ident is not None)}
+    """Those of all live threads, whether `threading` knows them or not. (A new thread may get that of a dead one.)"""
+    return {*sys._current_frames(), *(thread.ident or 0 for thread in threading.enumerate() if _is_alive(thread))}
+
+
+def _is_alive(thread: threading.Thread) -> bool:
+    # `threading` does not know when a thread ends that it has not started, and up to 3.12 lists it for ever.
+    if isinstance(thread, threading._DummyThread):
+        return thread.ident in sys._current_frames()
+    return threading.Thread.is_alive(thread)
 
 
 def _name(thread: threading.Thread) -> str:

@@ -159,6 +159,12 @@ def test_leaks(run: Run) -> None:
             _thread.start_new_thread(body, ())
             begun.wait()
 
+        def test_foreign():  # some versions of Python list it after its end
+            lock = _thread.allocate_lock()
+            lock.acquire()
+            _thread.start_new_thread(lambda: (threading.current_thread(), lock.release()), ())
+            lock.acquire()
+
         def test_leaks_by_a_foreign_thread():
             begun = threading.Event()
             _thread.start_new_thread(lambda: (leave(), begun.set()), ())
