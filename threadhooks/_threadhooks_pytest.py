@@ -1,8 +1,8 @@
 """The pytest plugin, as far as every start of pytest needs it: options, ini settings and the marker.
 
-The rest is `threadhooks.pytest_plugin`, which is loaded when somebody asks for it. Not even the package is imported
-before, and with it blinker: that takes several times as long as a plugin nobody uses may keep pytest waiting. For this
-reason an installation puts this file beside the package (see `pyproject.toml`), not into it.
+The rest is `threadhooks.pytest_plugin`, which is loaded when somebody asks for it. Until then not even the package is
+imported: that would take several times as long as a plugin that nobody uses should keep pytest waiting. A module in the
+package cannot be imported without it, so an installation puts this file beside the package (see `pyproject.toml`).
 """
 
 from __future__ import annotations

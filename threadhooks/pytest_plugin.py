@@ -2,10 +2,10 @@
 
 Guarantees:
 
-- The test that started a thread is blamed, whichever test runs when it is noticed; and for a thread that a thread of
-  the test started, too.
+- The test that started a thread is blamed, whichever test runs when it is noticed; also for the threads that its
+  threads started.
 - What a fixture of wider scope than a test starts as it is set up, and what those threads start, may stay.
-- A thread that is busy with its clean-ups has not ended.
+- A thread that is busy with its cleanups has not ended.
 - No thread, frame or exception is kept alive by this.
 
 Assumptions:
@@ -20,10 +20,7 @@ What it does not promise:
 
 from __future__ import annotations
 
-import functools
-import linecache
 import math
-import os
 import re
 import sys
 import threading
@@ -37,7 +34,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ._signals import describe
+from . import _whereabouts as whereabouts
 from .announce import before_start, installed
 
 
@@ -63,7 +60,7 @@ class _Start(NamedTuple):
     thread: weakref.ref[threading.Thread]
     test: _Test | None  # None: it may stay, and so may what it starts
     target: str
-    line: tuple[str, int]
+    line: whereabouts.Line
 
 
 _ANY = _Test("off", [], False, set())  # whose is the worker of a loop: it works for one test after the other
@@ -84,12 +81,13 @@ class ThreadLeaks:
         self._allow_daemons: bool = config.getini("thread_leaks_allow_daemons")
         self._folder = str(config.invocation_params.dir)
         self._ident = get_ident()  # of the thread that runs the tests
-        self._test: _Test | None = None  # to which belongs what that thread starts
+        self._test: _Test | None = None  # the one that runs
+        self._owner: _Test | None = None  # whose is what that thread starts: the test's, or nobody's
         self._starts: dict[int, _Start] = {}  # of all threads that are alive, by id()
         self._listener = self._listen  # one object, which is recognised
         self._listener_before = threading.excepthook
 
-    # Whose is a thread?
+    # Who owns a thread?
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Generator[None, Any, Any]:
@@ -102,7 +100,7 @@ class ThreadLeaks:
             del before_start[self]
 
     def _note(self, thread: threading.Thread) -> None:
-        test = self._test
+        test = self._owner
         if get_ident() != self._ident:
             starter = self._starts.get(id(current_thread()))
             if starter is not None:
@@ -111,8 +109,8 @@ class ThreadLeaks:
                 test = None
         key, starts = id(thread), self._starts
         reference = weakref.ref(thread, lambda _: starts.pop(key, None))
-        line = _line(sys._getframe(1), {"threading", "concurrent", "asyncio", "threadhooks"})
-        starts[key] = _Start(reference, test, _target(thread), line)
+        line = whereabouts.line(sys._getframe(1), {"threading", "concurrent", "asyncio", "threadhooks"})
+        starts[key] = _Start(reference, test, whereabouts.target(thread), line)
 
     # The wrappers are innermost (trylast): what other plugins start around a test, a timer for instance, is older.
 
@@ -121,14 +119,14 @@ class ThreadLeaks:
         """A test begins; or begins again, if it is run more than once."""
         __tracebackhide__ = True
         self._ident = get_ident()
-        self._test = None
+        self._test = self._owner = None
         marked = self._marked + [
             thread_leaks(*m.args, **m.kwargs) for m in reversed(list(item.iter_markers("thread_leaks")))
         ]
         modes = [mode for mode, _, _ in marked if mode is not None]
         allow = [pattern for _, patterns, _ in marked for pattern in patterns]
         allow_daemons = self._allow_daemons or any(daemons for _, _, daemons in marked)
-        self._test = _Test(modes[-1], allow, allow_daemons, _idents())
+        self._test = self._owner = _Test(modes[-1], allow, allow_daemons, whereabouts.idents())
         self._start_listening()
         return (yield)
 
@@ -138,13 +136,13 @@ class ThreadLeaks:
         __tracebackhide__ = True
         if fixturedef.scope == "function":
             return (yield)
-        test, self._test = self._test, None
+        owner, self._owner = self._owner, None
         try:
             return (yield)
         finally:
-            self._test = test
-            if test is not None:
-                test.older |= _idents()
+            self._owner = owner
+            if owner is not None:
+                owner.older |= whereabouts.idents()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self) -> Generator[None, Any, Any]:
@@ -187,7 +185,7 @@ class ThreadLeaks:
             heads = []
             if left:
                 threads = "a thread" if len(left) == 1 else f"{len(left)} threads"
-                heads.append(f"left {threads} behind: {_several(map(_name, left))}")
+                heads.append(f"left {threads} behind: {_several(map(whereabouts.name, left))}")
             heads += [f"a hook failed: {short}" for short, _ in failures]
             parts = ["; ".join(heads), *self._describe(left)]
             if left:
@@ -198,7 +196,7 @@ class ThreadLeaks:
             parts += [long for _, long in failures]
             return "\n\n".join(parts) if heads else ""
         finally:
-            self._test = None
+            self._test = self._owner = None
             self._stop_listening()
 
     def _wait(self, test: _Test) -> list[threading.Thread]:
@@ -214,7 +212,7 @@ class ThreadLeaks:
                 threading.Thread.join(left[0], _STEP)
             except (AssertionError, RuntimeError):  # it can't be joined, as `threading` has not started it
                 sleep(_STEP)
-            if _is_alive(left[0]):
+            if whereabouts.is_alive(left[0]):
                 steps -= 1
             left = self._left(test)
         return left
@@ -225,40 +223,39 @@ class ThreadLeaks:
         threads = [start.thread() for start in list(starts.values()) if start.test is test]
         others = threading.enumerate()
         threads += [thread for thread in others if id(thread) not in starts and thread.ident not in test.older]
-        alive = [thread for thread in threads if thread is not None and _is_alive(thread)]
-        frames = sys._current_frames() if alive else {}
+        alive = [thread for thread in threads if thread is not None and whereabouts.is_alive(thread)]
+        frames = whereabouts.frames(alive)
         return [thread for thread in alive if not _is_allowed(thread, test, frames.get(thread.ident or 0))]
 
     def _share(self, test: _Test) -> None:
-        """Take it that the idle workers which the test leaves to a loop will work for the tests that come."""
-        mine = [(key, start) for key, start in list(self._starts.items()) if start.test is test]
-        frames = sys._current_frames() if mine else {}
-        for key, start in mine:
-            thread = start.thread()
+        """The idle workers that the test leaves to a loop will work for the tests that follow: note it."""
+        mine = [(key, start, start.thread()) for key, start in list(self._starts.items()) if start.test is test]
+        frames = whereabouts.frames(thread for _, _, thread in mine if thread is not None)
+        for key, start, thread in mine:
             if thread is not None and _is_waiting(thread, frames.get(thread.ident or 0)):
                 self._starts[key] = start._replace(test=_ANY)
 
     def _describe(self, threads: list[threading.Thread]) -> Iterable[str]:
         """A paragraph about each thread; or one about several, where it would be the same: the workers of a pool."""
-        frames = sys._current_frames()
-        names: dict[tuple[str, ...], list[str]] = {}
+        frames = whereabouts.frames(threads)
+        alike: dict[tuple[str, ...], list[str]] = {}
         for thread in threads:
             start = self._starts.get(id(thread))
             frame = frames.get(thread.ident or 0)
-            rows = [("target", start.target if start else _target(thread), "")]
+            lines = {}
             if start is not None:
-                rows.append(("started", *self._show(start.line)))
+                lines["started"] = start.line
             if frame is not None:
-                rows.append(("now at", *self._show(_line(frame, {"threading", "queue", "threadhooks"}))))
-            width = max([len(place) for _, place, text in rows if text], default=0)
-            lines = (f"    {label:7}  {place:{width}}  {text}".rstrip() for label, place, text in rows)
-            names.setdefault(("daemon" if thread.daemon else "", *lines), []).append(_name(thread))
-        for (daemon, *told), alike in names.items():
-            kind = f" ({daemon}{'s' if len(alike) > 1 else ''})" if daemon else ""
-            yield "\n".join([f"  {_several(alike)}{kind}", *told])
-
-    def _show(self, line: tuple[str, int]) -> tuple[str, str]:
-        return f"{_short(line[0], self._folder)}:{line[1]}", linecache.getline(*line).strip()
+                lines["now at"] = whereabouts.line(frame, {"threading", "queue", "threadhooks"})
+            places = {label: line.place(self._folder) for label, line in lines.items()}
+            width = max(map(len, places.values()), default=0)
+            rows = [f"    target   {start.target if start else whereabouts.target(thread)}"]
+            rows += [f"    {label:7}  {places[label]:{width}}  {line.text()}".rstrip() for label, line in lines.items()]
+            kind = "daemon" if thread.daemon else ""
+            alike.setdefault((kind, *rows), []).append(whereabouts.name(thread))
+        for (kind, *rows), names in alike.items():
+            said = f" ({kind}{'s' if len(names) > 1 else ''})" if kind else ""
+            yield "\n".join([f"  {_several(names)}{said}", *rows])
 
     # Failing hooks
 
@@ -275,7 +272,7 @@ class ThreadLeaks:
     def _listen(self, args: threading.ExceptHookArgs) -> None:
         test, error, trace = self._test, args.exc_value, args.exc_traceback
         # What a hook raised was caught by us, what the body of a thread raised by `threading`.
-        ours = trace is not None and _package(trace.tb_frame) == "threadhooks"
+        ours = trace is not None and whereabouts.package(trace.tb_frame) == "threadhooks"
         if test is None or test.mode == "off" or not ours or error is None:
             self._listener_before(args)
             return
@@ -285,7 +282,7 @@ class ThreadLeaks:
         lines = traceback.format_exception(error)
         if sys.version_info < (3, 11):  # notes are not printed
             lines += [f"{note}\n" for note in getattr(error, "__notes__", ())]
-        thread = "" if args.thread is None else f"  in {_name(args.thread)}\n"
+        thread = "" if args.thread is None else f"  in {whereabouts.name(args.thread)}\n"
         short = traceback.format_exception_only(type(error), error)[0].strip()
         test.failures.append((short, thread + "".join(f"  {line}\n" for line in "".join(lines).splitlines())))
 
@@ -312,7 +309,7 @@ _TOOLS = {"IPython", "_pydevd_bundle", "debugpy", "pydevd", "tqdm"}
 
 
 def _is_allowed(thread: threading.Thread, test: _Test, frame: FrameType | None) -> bool:
-    name = _name(thread)
+    name = whereabouts.name(thread)
     if any(pattern.match(name) for pattern in test.allow) or (test.allow_daemons and thread.daemon):
         return True
     return type(thread).__module__.partition(".")[0] in _TOOLS or _is_waiting(thread, frame)
@@ -324,57 +321,9 @@ def _is_waiting(thread: threading.Thread, frame: FrameType | None) -> bool:
     if frame is None:
         return False
     waiting = _WAITING.get((frame.f_globals.get("__name__", ""), frame.f_code.co_name))
-    return waiting is not None and waiting.match(_name(thread)) is not None
-
-
-def _idents() -> set[int]:
-    """Those of all live threads, whether `threading` knows them or not. (A new thread may get that of a dead one.)"""
-    return {*sys._current_frames(), *(thread.ident or 0 for thread in threading.enumerate() if _is_alive(thread))}
-
-
-def _is_alive(thread: threading.Thread) -> bool:
-    # `threading` does not know when a thread ends that it has not started, and up to 3.12 lists it for ever.
-    if isinstance(thread, threading._DummyThread):
-        return thread.ident in sys._current_frames()
-    return threading.Thread.is_alive(thread)
-
-
-def _name(thread: threading.Thread) -> str:
-    try:
-        return str(thread.name)
-    except Exception:  # noqa: BLE001 - a property of its class
-        return object.__repr__(thread)
+    return waiting is not None and waiting.match(whereabouts.name(thread)) is not None
 
 
 def _several(names: Iterable[str], most: int = 5) -> str:
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _target(thread: threading.Thread) -> str:
-    """What the thread executes. Its attributes are deleted at the end of `run()`."""
-    function = thread.function if isinstance(thread, threading.Timer) else getattr(thread, "_target", None)
-    while isinstance(function, functools.partial):
-        function = function.func
-    return describe(type(thread).run if function is None else function)
-
-
-def _line(frame: FrameType, skipped: set[str]) -> tuple[str, int]:
-    """The file and line of the innermost frame outside some packages; or of the innermost."""
-    found: FrameType | None = frame
-    while found is not None and _package(found) in skipped:
-        found = found.f_back
-    found = found or frame
-    return found.f_code.co_filename, found.f_lineno
-
-
-def _short(file: str, folder: str) -> str:
-    """The path as seen from where pytest was started, as pytest shows it; or else as it is imported."""
-    for parent in [folder, *sorted(map(os.path.abspath, sys.path), key=len, reverse=True)]:
-        if file.startswith(os.path.join(parent, "")):
-            return os.path.relpath(file, parent)
-    return file
-
-
-def _package(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -249,6 +249,11 @@ def test_fixtures_of_wider_scope(run: Run) -> None:
                 self.requests.put(None)
                 assert self.served.wait(30)
 
+        at_import = Server()
+
+        def test_older_than_all_tests():
+            at_import.request()
+
         @pytest.fixture(scope="session")
         def session_server():
             return Server()
@@ -292,7 +297,7 @@ def test_fixtures_of_wider_scope(run: Run) -> None:
                 pass
     """)
     assert blamed(result) == ["TestClass::test_leaks"]
-    result.assert_outcomes(passed=5, errors=1)
+    result.assert_outcomes(passed=6, errors=1)
 
 
 def test_one_blame_for_one_thread(run: Run) -> None:
@@ -362,6 +367,7 @@ def test_nothing_is_kept_alive(run: Run) -> None:
     """Neither threads that have ended, nor what their frames held, nor those that were told as leaks."""
     result = run("""
         import gc, weakref
+        gc.disable()
         stop = threading.Event()
         kept = []
 
@@ -382,7 +388,6 @@ def test_nothing_is_kept_alive(run: Run) -> None:
             stop.set()
             thread.join()
             del thread
-            gc.collect()
             assert [ref() for ref in kept] == [None, None]
     """)
     assert blamed(result) == ["test_leaks"]
@@ -619,6 +624,13 @@ HOOKS = """
         with threadhooks.thread_exited.connected_to(receiver):
             end(str)
 
+    @pytest.fixture(scope="module")
+    def ends():
+        end(hook)
+
+    def test_hook_fails_in_a_fixture(ends):
+        pass
+
     def test_quiet_one():
         end(exit)
 
@@ -636,8 +648,8 @@ HOOKS = """
 def test_a_failing_hook(run: Run) -> None:
     """A hook that fails during a test fails that test, once, with the hook's name and traceback."""
     result = run(HOOKS)
-    result.assert_outcomes(passed=5, errors=2)
-    assert blamed(result) == ["test_hook_fails", "test_receiver_fails"]
+    result.assert_outcomes(passed=6, errors=3)
+    assert blamed(result) == ["test_hook_fails", "test_hook_fails_in_a_fixture", "test_receiver_fails"]
     result.stdout.fnmatch_lines(
         [
             "* ERROR at teardown of test_hook_fails *",
@@ -654,7 +666,7 @@ def test_a_failing_hook(run: Run) -> None:
 def test_a_failing_hook_where_leaks_are_warnings(run: Run) -> None:
     """Under ``warn`` it is a warning; where nothing was asked for it is pytest's own warning, as before."""
     result = run(HOOKS, "--thread-leaks=warn", "-W", "default")
-    assert result.parseoutcomes()["passed"] == 5
+    assert result.parseoutcomes()["passed"] == 6
     result.stdout.fnmatch_lines(["*ThreadLeakWarning: a hook failed: LookupError: the hook's own error"])
     result = run(HOOKS, "-q", "-W", "default")
     result.stdout.fnmatch_lines(["*PytestUnhandledThreadExceptionWarning: Exception in thread worker"])
