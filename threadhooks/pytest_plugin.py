@@ -65,6 +65,10 @@ class _Start(NamedTuple):
 
 _ANY = _Test("off", [], False, set())  # whose is the worker of a loop: it works for one test after the other
 
+# Before 8.4, pytest puts a hook of its own in the place of ours in each phase of a test. Later it leaves alone what is
+# there, and so do we: a fixture that puts one there wants to see what fails, and it is the test's to judge.
+_REPLACES_EXCEPTHOOK = pytest.version_tuple < (8, 4)
+
 _STEP = 0.02  # seconds
 _MOST_ENDED = 10_000  # how many threads may end while we wait, before we take it that there will always be another one
 
@@ -148,13 +152,15 @@ class ThreadLeaks:
     def pytest_runtest_call(self) -> Generator[None, Any, Any]:
         """The body of the test."""
         __tracebackhide__ = True
-        self._start_listening()
+        if _REPLACES_EXCEPTHOOK:
+            self._start_listening()
         return (yield)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """A test has ended with the teardown of its fixtures: what is still there is a leak."""
-        self._start_listening()
+        if _REPLACES_EXCEPTHOOK:
+            self._start_listening()
         test = self._test
         try:
             result = yield
@@ -260,7 +266,6 @@ class ThreadLeaks:
     # Failing hooks
 
     def _start_listening(self) -> None:
-        # In each phase anew: until 8.4, pytest itself replaced the hook in each.
         if threading.excepthook is not self._listener:
             self._listener_before = threading.excepthook
             threading.excepthook = self._listener

@@ -640,6 +640,17 @@ HOOKS = """
         end(hook)
         assert len(seen) == 1
 
+    @pytest.fixture
+    def seen(monkeypatch):
+        seen = []
+        monkeypatch.setattr(threading, "excepthook", seen.append)
+        return seen
+
+    def test_looked_at_by_a_fixture(seen):
+        if pytest.version_tuple >= (8, 4):  # before, pytest replaces it
+            end(hook)
+            assert len(seen) == 1
+
     def test_innocent():
         pass
 """
@@ -648,7 +659,7 @@ HOOKS = """
 def test_a_failing_hook(run: Run) -> None:
     """A hook that fails during a test fails that test, once, with the hook's name and traceback."""
     result = run(HOOKS)
-    result.assert_outcomes(passed=6, errors=3)
+    result.assert_outcomes(passed=7, errors=3)
     assert blamed(result) == ["test_hook_fails", "test_hook_fails_in_a_fixture", "test_receiver_fails"]
     result.stdout.fnmatch_lines(
         [
@@ -666,7 +677,7 @@ def test_a_failing_hook(run: Run) -> None:
 def test_a_failing_hook_where_leaks_are_warnings(run: Run) -> None:
     """Under ``warn`` it is a warning; where nothing was asked for it is pytest's own warning, as before."""
     result = run(HOOKS, "--thread-leaks=warn", "-W", "default")
-    assert result.parseoutcomes()["passed"] == 6
+    assert result.parseoutcomes()["passed"] == 7
     result.stdout.fnmatch_lines(["*ThreadLeakWarning: a hook failed: LookupError: the hook's own error"])
     result = run(HOOKS, "-q", "-W", "default")
     result.stdout.fnmatch_lines(["*PytestUnhandledThreadExceptionWarning: Exception in thread worker"])
