@@ -3,7 +3,7 @@
 Guarantees:
 
 - A thread whose name raises has one, too.
-- Nothing is kept: answers are texts and numbers, except those of `frames`, which the caller should soon let go of.
+- Nothing is kept: answers are texts and numbers, except those of `frames_of`, which the caller should soon let go of.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ class Line(NamedTuple):
         return linecache.getline(self.file, self.number).strip()
 
 
-def line(frame: FrameType, skipped: Collection[str]) -> Line:
+def line_of(frame: FrameType, skipped: Collection[str]) -> Line:
     """The line that the innermost frame outside the `skipped` packages executes; or the innermost of all."""
     found: FrameType | None = frame
-    while found is not None and package(found) in skipped:
+    while found is not None and package_of(found) in skipped:
         found = found.f_back
     found = found or frame
     return Line(found.f_code.co_filename, found.f_lineno)
 
 
-def package(frame: FrameType) -> str:
+def package_of(frame: FrameType) -> str:
     """The top-level package whose code a frame executes."""
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
-def frames(threads: Iterable[threading.Thread]) -> dict[int, FrameType]:
+def frames_of(threads: Iterable[threading.Thread]) -> dict[int, FrameType]:
     """The innermost frames of the threads, by ident, of those that execute Python code just now."""
     idents = {thread.ident for thread in threads}
     # The dictionary of all has this very frame in it. In a variable here it would tie a cycle, which would keep every
@@ -62,7 +62,7 @@ def frames(threads: Iterable[threading.Thread]) -> dict[int, FrameType]:
     return {ident: frame for ident, frame in sys._current_frames().items() if ident in idents}
 
 
-def idents() -> set[int]:
+def thread_idents() -> set[int]:
     """Those of all live threads, whether `threading` knows them or not. (A new thread may get that of a dead one.)"""
     return {*sys._current_frames(), *(thread.ident or 0 for thread in threading.enumerate() if is_alive(thread))}
 
@@ -75,7 +75,7 @@ def is_alive(thread: threading.Thread) -> bool:
     return threading.Thread.is_alive(thread)
 
 
-def name(thread: threading.Thread) -> str:
+def name_of(thread: threading.Thread) -> str:
     """The thread's name."""
     try:
         return str(thread.name)
@@ -83,7 +83,7 @@ def name(thread: threading.Thread) -> str:
         return object.__repr__(thread)
 
 
-def target(thread: threading.Thread) -> str:
+def target_of(thread: threading.Thread) -> str:
     """The name of what the thread runs, to be asked before it has: at the end of `run()` the target is forgotten."""
     function = thread.function if isinstance(thread, threading.Timer) else getattr(thread, "_target", None)
     while isinstance(function, functools.partial):

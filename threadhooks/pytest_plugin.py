@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from . import _whereabouts as whereabouts
+from ._whereabouts import Line, frames_of, is_alive, line_of, name_of, package_of, target_of, thread_idents
 from .announce import before_start, installed
 
 
@@ -60,7 +60,7 @@ class _Start(NamedTuple):
     thread: weakref.ref[threading.Thread]
     test: _Test | None  # None: it may stay, and so may what it starts
     target: str
-    line: whereabouts.Line
+    line: Line
 
 
 _ANY = _Test("off", [], False, set())  # whose is the worker of a loop: it works for one test after the other
@@ -113,8 +113,8 @@ class ThreadLeaks:
                 test = None
         key, starts = id(thread), self._starts
         reference = weakref.ref(thread, lambda _: starts.pop(key, None))
-        line = whereabouts.line(sys._getframe(1), {"threading", "concurrent", "asyncio", "threadhooks"})
-        starts[key] = _Start(reference, test, whereabouts.target(thread), line)
+        line = line_of(sys._getframe(1), {"threading", "concurrent", "asyncio", "threadhooks"})
+        starts[key] = _Start(reference, test, target_of(thread), line)
 
     # The wrappers are innermost (trylast): what other plugins start around a test, a timer for instance, is older.
 
@@ -130,7 +130,7 @@ class ThreadLeaks:
         modes = [mode for mode, _, _ in marked if mode is not None]
         allow = [pattern for _, patterns, _ in marked for pattern in patterns]
         allow_daemons = self._allow_daemons or any(daemons for _, _, daemons in marked)
-        self._test = self._owner = _Test(modes[-1], allow, allow_daemons, whereabouts.idents())
+        self._test = self._owner = _Test(modes[-1], allow, allow_daemons, thread_idents())
         self._start_listening()
         return (yield)
 
@@ -146,7 +146,7 @@ class ThreadLeaks:
         finally:
             self._owner = owner
             if owner is not None:
-                owner.older |= whereabouts.idents()
+                owner.older |= thread_idents()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self) -> Generator[None, Any, Any]:
@@ -191,7 +191,7 @@ class ThreadLeaks:
             heads = []
             if left:
                 threads = "a thread" if len(left) == 1 else f"{len(left)} threads"
-                heads.append(f"left {threads} behind: {_several(map(whereabouts.name, left))}")
+                heads.append(f"left {threads} behind: {_several(map(name_of, left))}")
             heads += [f"a hook failed: {short}" for short, _ in failures]
             parts = ["; ".join(heads), *self._describe(left)]
             if left:
@@ -218,7 +218,7 @@ class ThreadLeaks:
                 threading.Thread.join(left[0], _STEP)
             except (AssertionError, RuntimeError):  # it can't be joined, as `threading` has not started it
                 sleep(_STEP)
-            if whereabouts.is_alive(left[0]):
+            if is_alive(left[0]):
                 steps -= 1
             left = self._left(test)
         return left
@@ -229,21 +229,21 @@ class ThreadLeaks:
         threads = [start.thread() for start in list(starts.values()) if start.test is test]
         others = threading.enumerate()
         threads += [thread for thread in others if id(thread) not in starts and thread.ident not in test.older]
-        alive = [thread for thread in threads if thread is not None and whereabouts.is_alive(thread)]
-        frames = whereabouts.frames(alive)
+        alive = [thread for thread in threads if thread is not None and is_alive(thread)]
+        frames = frames_of(alive)
         return [thread for thread in alive if not _is_allowed(thread, test, frames.get(thread.ident or 0))]
 
     def _share(self, test: _Test) -> None:
         """The idle workers that the test leaves to a loop will work for the tests that follow: note it."""
         mine = [(key, start, start.thread()) for key, start in list(self._starts.items()) if start.test is test]
-        frames = whereabouts.frames(thread for _, _, thread in mine if thread is not None)
+        frames = frames_of(thread for _, _, thread in mine if thread is not None)
         for key, start, thread in mine:
             if thread is not None and _is_waiting(thread, frames.get(thread.ident or 0)):
                 self._starts[key] = start._replace(test=_ANY)
 
     def _describe(self, threads: list[threading.Thread]) -> Iterable[str]:
         """A paragraph about each thread; or one about several, where it would be the same: the workers of a pool."""
-        frames = whereabouts.frames(threads)
+        frames = frames_of(threads)
         alike: dict[tuple[str, ...], list[str]] = {}
         for thread in threads:
             start = self._starts.get(id(thread))
@@ -252,13 +252,13 @@ class ThreadLeaks:
             if start is not None:
                 lines["started"] = start.line
             if frame is not None:
-                lines["now at"] = whereabouts.line(frame, {"threading", "queue", "threadhooks"})
+                lines["now at"] = line_of(frame, {"threading", "queue", "threadhooks"})
             places = {label: line.place(self._folder) for label, line in lines.items()}
             width = max(map(len, places.values()), default=0)
-            rows = [f"    target   {start.target if start else whereabouts.target(thread)}"]
+            rows = [f"    target   {start.target if start else target_of(thread)}"]
             rows += [f"    {label:7}  {places[label]:{width}}  {line.text()}".rstrip() for label, line in lines.items()]
             kind = "daemon" if thread.daemon else ""
-            alike.setdefault((kind, *rows), []).append(whereabouts.name(thread))
+            alike.setdefault((kind, *rows), []).append(name_of(thread))
         for (kind, *rows), names in alike.items():
             said = f" ({kind}{'s' if len(names) > 1 else ''})" if kind else ""
             yield "\n".join([f"  {_several(names)}{said}", *rows])
@@ -277,7 +277,7 @@ class ThreadLeaks:
     def _listen(self, args: threading.ExceptHookArgs) -> None:
         test, error, trace = self._test, args.exc_value, args.exc_traceback
         # What a hook raised was caught by us, what the body of a thread raised by `threading`.
-        ours = trace is not None and whereabouts.package(trace.tb_frame) == "threadhooks"
+        ours = trace is not None and package_of(trace.tb_frame) == "threadhooks"
         if test is None or test.mode == "off" or not ours or error is None:
             self._listener_before(args)
             return
@@ -287,7 +287,7 @@ class ThreadLeaks:
         lines = traceback.format_exception(error)
         if sys.version_info < (3, 11):  # notes are not printed
             lines += [f"{note}\n" for note in getattr(error, "__notes__", ())]
-        thread = "" if args.thread is None else f"  in {whereabouts.name(args.thread)}\n"
+        thread = "" if args.thread is None else f"  in {name_of(args.thread)}\n"
         short = traceback.format_exception_only(type(error), error)[0].strip()
         test.failures.append((short, thread + "".join(f"  {line}\n" for line in "".join(lines).splitlines())))
 
@@ -314,7 +314,7 @@ _TOOLS = {"IPython", "_pydevd_bundle", "debugpy", "pydevd", "tqdm"}
 
 
 def _is_allowed(thread: threading.Thread, test: _Test, frame: FrameType | None) -> bool:
-    name = whereabouts.name(thread)
+    name = name_of(thread)
     if any(pattern.match(name) for pattern in test.allow) or (test.allow_daemons and thread.daemon):
         return True
     return type(thread).__module__.partition(".")[0] in _TOOLS or _is_waiting(thread, frame)
@@ -326,7 +326,7 @@ def _is_waiting(thread: threading.Thread, frame: FrameType | None) -> bool:
     if frame is None:
         return False
     waiting = _WAITING.get((frame.f_globals.get("__name__", ""), frame.f_code.co_name))
-    return waiting is not None and waiting.match(whereabouts.name(thread)) is not None
+    return waiting is not None and waiting.match(name_of(thread)) is not None
 
 
 def _several(names: Iterable[str], most: int = 5) -> str:
