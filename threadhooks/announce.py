@@ -20,6 +20,7 @@ What it does not promise:
 
 - A thread that `threading` does not start (`_thread.start_new_thread`, C code) does not announce itself.
 - A `start` that never calls `run()` leaves our attribute on the thread object, where it waits for that call.
+- Whoever calls the `run()` of a thread that another thread is just starting may take the announcement from it.
 """
 
 from __future__ import annotations
