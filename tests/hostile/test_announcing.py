@@ -83,7 +83,7 @@ def test_a_thread_whose_attributes_raise(namespace: Any, way: str, events: Event
     assert lives(events) == {thread: LIFE if way != "attached" else ["run", "thread_exited"]}
     assert [report.exc_type for report in reports] == [ZeroDivisionError]
     [info] = infos
-    assert info.name == f"<unnamed thread {info.ident}>" if "name" in namespace else thread.name
+    assert info.name == f"Strange-{info.ident}"
     assert info.daemon is False
 
 
