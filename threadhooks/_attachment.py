@@ -314,7 +314,9 @@ def is_daemon(thread: threading.Thread) -> bool:
     return bool(getattr(thread, "_daemonic", False))
 
 
-def has_ended(thread: threading.Thread) -> bool:
+def has_ended(
+    thread: threading.Thread, is_alive: Callable[[threading.Thread], bool] = threading.Thread.is_alive
+) -> bool:
     """Whether a thread was started and has ended, whatever its class says. The main thread never has.
 
     `threading` calls the main thread stopped from the moment when it begins to wait for the others. Of a foreign thread
@@ -322,7 +324,7 @@ def has_ended(thread: threading.Thread) -> bool:
     """
     if isinstance(thread, threading._DummyThread):
         return False
-    return not (thread.ident is None or threading.Thread.is_alive(thread) or thread is threading.main_thread())
+    return not (thread.ident is None or is_alive(thread) or thread is threading.main_thread())
 
 
 def _count_alone() -> int:

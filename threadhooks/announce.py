@@ -35,7 +35,7 @@ from threading import get_ident
 from types import FunctionType
 from typing import Any
 
-from ._attached import announcing
+from ._attached import announcing, by_key
 from ._attachment import Attachment, ThreadInfo
 from ._fork import in_child, own_thread_only
 from ._report import describe, report
@@ -124,8 +124,7 @@ class _Run:
         self._own = own  # the attribute `run` that was there before
         self.only_runs = False  # once the thread has been announced, or could not be started
 
-    # Tools may pass the thread, or what they take for it.
-    def __call__(self, *_: object) -> None:
+    def __call__(self, *_: object) -> None:  # tools may pass the thread, or what they take for it
         thread = self._thread()
         if thread is None:
             raise ReferenceError("the thread object whose run() this was is gone")
@@ -135,15 +134,16 @@ class _Run:
             run = _bind(_run_in_class(thread), thread) if self._own is _ABSENT else self._own
         ident = get_ident()
         if self.only_runs or ident in announcing or _active.get(ident) is not thread:
-            return run()  # type: ignore[no-any-return]
+            run()
+            return
         self.only_runs = True
         announcing[ident] = None
         try:
-            if thread_started.general or thread_started.buckets:
+            if (thread_started.general or thread_started.buckets) and thread_started.has_receivers_for(thread):
                 try:
-                    _begin(thread)
+                    current().start_of_run()
                 except Exception as error:  # noqa: BLE001 - it can't be attached, but it shall run
-                    report(error, _begin, thread)
+                    report(error, current, thread)
             try:
                 run()
             except BaseException as error:
@@ -151,11 +151,10 @@ class _Run:
                 raise
             # A thread of which nobody must be told is not attached by us: that would cost it more than all the rest.
             told = thread_exiting.general or thread_exited.general or thread_exiting.buckets or thread_exited.buckets
-            if told or attached_here():
+            if told or (by_key and attached_here()):
                 _end_run(thread, None)
         finally:
             announcing.pop(ident, None)
-        return None
 
     def take_off(self, thread: threading.Thread) -> bool:
         """Put back what was there before, and say so; unless somebody else has put something there since."""
@@ -169,12 +168,6 @@ class _Run:
         else:
             object.__setattr__(thread, "run", self._own)
         return True
-
-
-def _begin(thread: threading.Thread) -> None:
-    """Announce the start of the current thread, if anybody is to be told."""
-    if thread_started.has_receivers_for(thread):
-        current().start_of_run()
 
 
 def _end_run(thread: threading.Thread, error: BaseException | None) -> None:
@@ -204,8 +197,8 @@ def _put(thread: threading.Thread) -> _Run | None:
     try:
         if hasattr(type(_run_in_class(thread)), "__set__"):
             return None  # a property, or a slot: it comes before any attribute of the instance
-        # A method is bound anew at each access: only what is the same twice can be an attribute of the instance. To ask
-        # `__dict__` at once would make one, for every thread, for this alone.
+        # A method is bound anew at each access: only what is the same twice can be an attribute of the instance. (A
+        # `__dict__` would be made for being asked.)
         run: Any = thread.run
         own = run if run is thread.run and "run" in thread.__dict__ else _ABSENT
         ours = _Run(thread, own)
@@ -224,11 +217,11 @@ def _has_started(thread: threading.Thread) -> bool:
 
 def _wrap(found: Any) -> Any:
     """A wrapper for what stands in a class as `start`: a function, or another descriptor."""
-    start: Any = found
-    if type(found) is not FunctionType:  # which is called with the thread
 
-        def start(self: threading.Thread, *args: Any, **kwargs: Any) -> Any:
-            return _bind(found, self)(*args, **kwargs)
+    def bound(self: threading.Thread, *args: Any, **kwargs: Any) -> Any:
+        return _bind(found, self)(*args, **kwargs)
+
+    start = found if type(found) is FunctionType else bound
 
     @functools.wraps(found)
     def announcing_start(self: threading.Thread, *args: Any, **kwargs: Any) -> Any:
@@ -277,11 +270,9 @@ def _has_ours(start: Any) -> bool:
 
 
 def _classes() -> list[type]:
-    """The classes that define a `start` for the threads of `threading`.
-
-    `threading.Thread` itself may have been replaced by a subclass that only inherits its `start`, while pools and
-    timers, which were made before, go on with the original. And a tool may have put a `start` on `Timer`.
-    """
+    """The classes that define a `start` for the threads of `threading`."""
+    # `threading.Thread` may have been replaced by a subclass that only inherits its `start`, while what was made before
+    # (timers, for one) goes on with the original. And a tool may have put a `start` on `Timer`.
     heads: list[Any] = [threading.Thread, threading.Timer]
     bases = dict.fromkeys(base for head in heads if isinstance(head, type) for base in head.__mro__)
     return [base for base in bases if "start" in vars(base)]
@@ -293,18 +284,13 @@ def _patch() -> None:
         wanted = None
         while wanted != bool(_wanted or _blocks):  # a finaliser may have come in between
             wanted = bool(_wanted or _blocks)
-            if wanted:
-                for cls in _classes():
-                    _cover(cls)
-            else:
-                for cls in {**_wrapped, **dict.fromkeys(_classes())}:
-                    _uncover(cls)
+            for cls in _classes() if wanted else [*_wrapped, *_classes()]:
+                (_cover if wanted else _uncover)(cls)
 
 
 def _cover(cls: Any) -> None:
     found = vars(cls)["start"]
-    # What is no descriptor, as a mock, is not told which thread it should start; so there is nothing to announce. To
-    # its callers it shall stay what it is.
+    # What is no descriptor, as a mock, isn't told which thread it should start: it announces nobody, and is left alone.
     if hasattr(type(found), "__get__") and not _has_ours(found):
         _wrapped[cls] = None
         cls.start = _wrap(found)

@@ -104,11 +104,11 @@ def test_a_thread_that_can_not_be_announced(
     """What fails before `run()` is reported, and `run()` is called; but an exit is an exit. Nothing stays behind."""
     ran: list[int] = []
 
-    def fail(thread: threading.Thread) -> None:
+    def fail() -> None:
         raise error
 
     plugin.thread_started(lambda thread, **extra: None)
-    monkeypatch.setattr("threadhooks.announce._begin", fail)
+    monkeypatch.setattr("threadhooks.announce.current", fail)
     with installed():
         in_thread(lambda: ran.append(1))
     assert ran == ([1] if error is RuntimeError else [])

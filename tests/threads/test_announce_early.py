@@ -86,7 +86,7 @@ def test_early_cleanups_of_a_thread_that_crashes(
 
 
 def test_where_the_early_moment_does_not_come(plugin: Plugin, events: Events) -> None:
-    """In a thread that was only attached, early cleanups run late, each in its place of the stack."""
+    """In a thread that was only attached, early cleanups come late, before all others."""
 
     def body() -> None:
         plugin.register(note(events, "late 1"))
@@ -95,7 +95,7 @@ def test_where_the_early_moment_does_not_come(plugin: Plugin, events: Events) ->
         plugin.register_early(note(events, "early 2"))
 
     thread = in_thread(body)
-    assert lives(events) == {thread: ["early 2", "late 2", "early 1", "late 1", "thread_exited"]}
+    assert lives(events) == {thread: ["early 2", "early 1", "late 2", "late 1", "thread_exited"]}
 
 
 def test_early_cleanups_from_before_the_block(plugin: Plugin, events: Events) -> None:
