@@ -26,7 +26,6 @@ What it does not promise:
 from __future__ import annotations
 
 import functools
-import inspect
 import threading
 import weakref
 from collections.abc import Callable, Generator
@@ -38,9 +37,11 @@ from typing import Any
 from ._attached import announcing, by_key
 from ._attachment import Attachment, ThreadInfo
 from ._fork import in_child, own_thread_only
+from ._over import of_all, of_one
 from ._report import describe, report
 from ._sentinel import attached_here, current
 from ._signals import thread_exited, thread_exiting, thread_started
+from ._start import replace_start, restore_start
 
 _wanted = False  # by install()
 # The blocks of installed() that are being executed, with the ident of the thread that does.
@@ -48,11 +49,6 @@ _blocks: dict[object, int] = own_thread_only({}, lambda block, ident: ident)
 # The ids of the threads that are being started, with the ident of the thread that starts each.
 _starting: dict[int, int] = own_thread_only({}, lambda key, ident: ident)
 _lock = threading.RLock()  # to put our wrappers there, and to take them away; a finaliser may come in between
-
-# Our wrappers, and the classes in which they have replaced `start`. One may still be there when nobody wants it,
-# beneath that of a tool that came later: then it does nothing.
-_wrappers: weakref.WeakSet[Any] = weakref.WeakSet()
-_wrapped: dict[type, None] = {}
 
 before_start: dict[object, Callable[[threading.Thread], object]] = {}
 """Callbacks, each under a key of its owner's choice, for what has to know who starts whom.
@@ -155,6 +151,13 @@ class _Run:
                 _end_run(thread, None)
         finally:
             announcing.pop(ident, None)
+        # Only attached threads tell that they are over. Who waits for this one asks to be told, and then looks whether
+        # the ident is in `announcing`: if it was there, then that one has asked by now.
+        if (of_one or of_all) and not attached_here():
+            try:
+                current()
+            except RuntimeError as failure:  # it can't be attached
+                report(failure, current, thread)
 
     def take_off(self, thread: threading.Thread) -> bool:
         """Put back what was there before, and say so; unless somebody else has put something there since."""
@@ -168,6 +171,14 @@ class _Run:
         else:
             object.__setattr__(thread, "run", self._own)
         return True
+
+
+def announces(thread: threading.Thread) -> bool:
+    """Whether `thread`, which is alive, was started under `install`, and has not ended its `run()`."""
+    # What `start` put there is taken away as `run()` begins. A foreign thread may have died without a trace, and
+    # another one have its ident.
+    foreign = isinstance(thread, threading._DummyThread)
+    return isinstance(vars(thread).get("run"), _Run) or (thread.ident in announcing and not foreign)
 
 
 def _end_run(thread: threading.Thread, error: BaseException | None) -> None:
@@ -245,7 +256,6 @@ def _wrap(found: Any) -> Any:
         finally:
             _starting.pop(key, None)
 
-    _wrappers.add(announcing_start)
     return announcing_start
 
 
@@ -257,51 +267,16 @@ def _call_before_start(thread: threading.Thread) -> None:
             report(error, callback, threading.current_thread())
 
 
-def _is_ours(start: object) -> bool:
-    return type(start) is FunctionType and start in _wrappers
-
-
-def _has_ours(start: Any) -> bool:
-    """Whether that is our wrapper, or wraps it and says so."""
-    try:
-        return _is_ours(inspect.unwrap(start, stop=_is_ours))
-    except Exception:  # noqa: BLE001 - it wraps itself, or fails when it is asked
-        return False
-
-
-def _classes() -> list[type]:
-    """The classes that define a `start` for the threads of `threading`."""
-    # `threading.Thread` may have been replaced by a subclass that only inherits its `start`, while what was made before
-    # (timers, for one) goes on with the original. And a tool may have put a `start` on `Timer`.
-    heads: list[Any] = [threading.Thread, threading.Timer]
-    bases = dict.fromkeys(base for head in heads if isinstance(head, type) for base in head.__mro__)
-    return [base for base in bases if "start" in vars(base)]
-
-
 def _patch() -> None:
     """Put our wrapper where it is wanted, and take it away where it isn't."""
     with _lock:
         wanted = None
         while wanted != bool(_wanted or _blocks):  # a finaliser may have come in between
             wanted = bool(_wanted or _blocks)
-            for cls in _classes() if wanted else [*_wrapped, *_classes()]:
-                (_cover if wanted else _uncover)(cls)
-
-
-def _cover(cls: Any) -> None:
-    found = vars(cls)["start"]
-    # What is no descriptor, as a mock, isn't told which thread it should start: it announces nobody, and is left alone.
-    if hasattr(type(found), "__get__") and not _has_ours(found):
-        _wrapped[cls] = None
-        cls.start = _wrap(found)
-
-
-def _uncover(cls: Any) -> None:
-    found = vars(cls).get("start")
-    while _is_ours(found):
-        cls.start = found = found.__wrapped__
-    if not _has_ours(found):
-        _wrapped.pop(cls, None)
+            if wanted:
+                replace_start(_wrap)
+            else:
+                restore_start()
 
 
 def install() -> None:
