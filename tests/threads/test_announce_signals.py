@@ -365,12 +365,13 @@ def test_a_record_from_before_the_announcement(plugin: Plugin) -> None:
     assert infos[0].announced is False
 
 
-def test_a_count_of_threads_comes_out_even(announce: Announce, plugin: Plugin, no_report: None) -> None:
-    """Plus one at each start, minus one at each exit of a thread that was announced, is what runs.
+@pytest.mark.parametrize("listened", [True, False], ids=["announced", "not announced"])
+def test_a_count_of_threads_comes_out_even(announce: Announce, listened: bool, plugin: Plugin, no_report: None) -> None:
+    """The announced threads, plus one at each start, minus one at each exit of an announced one, are those that run.
 
-    Threads that began before anybody listened, and those that were only attached, do not count.
+    Here the count begins in a thread whose start was announced, or was not since nobody listened.
     """
-    counts = [0]
+    counts: list[int] = []
 
     def starts(thread: threading.Thread, **extra: Any) -> None:
         counts.append(counts[-1] + 1)
@@ -379,12 +380,16 @@ def test_a_count_of_threads_comes_out_even(announce: Announce, plugin: Plugin, n
         counts.append(counts[-1] - info.announced)
 
     def subscribe() -> None:
+        threadhooks.attach()
         plugin.thread_started(starts)
         plugin.thread_exited(exits)
+        counts.append(sum(info.announced for info in threadhooks.threads()))
 
+    if listened:
+        plugin.thread_started(lambda thread, **extra: None)
     announce(subscribe)
-    assert counts == [0, 0]
+    assert counts == [int(listened), 0]
     in_thread(threadhooks.attach)
     announce(int)
     announce(lambda: fail(Crash()))
-    assert counts == [0, 0, 0, 1, 0, 1, 0]
+    assert counts[2:] == [0, 1, 0, 1, 0]
