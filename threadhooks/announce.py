@@ -138,8 +138,10 @@ class _Run:
             if (thread_started.general or thread_started.buckets) and thread_started.has_receivers_for(thread):
                 try:
                     current().start_of_run()
-                except Exception as error:  # noqa: BLE001 - it can't be attached, but it shall run
+                except Exception as error:  # noqa: BLE001 - it can't be attached: it runs as without us
                     report(error, current, thread)
+                    run()
+                    return
             try:
                 run()
             except BaseException as error:

@@ -846,8 +846,8 @@ def test_l35_a_start_that_is_replaced_later(plugin: Plugin) -> None:
 
 
 def test_l36_a_warning_in_vain(plugin: Plugin) -> None:
-    """An early cleanup that is registered before its thread enters a block is warned of, and comes early all the same."""
     """An early cleanup that is registered before its thread enters a block is warned of, and comes early."""
+    ran: list[str] = []
 
     def body() -> None:
         with pytest.warns(ResourceWarning, match="will run late"):
