@@ -29,6 +29,8 @@ class Result(NamedTuple):
 def program(tmp_path: Path) -> Callable[..., Result]:
     """Run the text of a program in an interpreter of its own, where warnings are errors: ``(out, err, code)``.
 
+    But not the one of early cleanups that come late, which most programs that register one are not about.
+
     It is unbuffered, so that a fork doubles no output and a sudden end loses none. `options` go to the interpreter,
     `arguments` to the program.
     """
@@ -36,7 +38,8 @@ def program(tmp_path: Path) -> Callable[..., Result]:
     def run(source: str, *arguments: str, options: tuple[str, ...] = (), timeout: float = 60) -> Result:
         path = tmp_path / "program.py"
         path.write_text(textwrap.dedent(source), encoding="utf-8")
-        command = [sys.executable, "-W", "error", "-u", *options, str(path), *arguments]
+        warnings = ["-W", "error", "-W", "ignore:early cleanup:ResourceWarning"]
+        command = [sys.executable, *warnings, "-u", *options, str(path), *arguments]
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -10,12 +10,13 @@ Guarantees:
 from __future__ import annotations
 
 import threading
+import warnings
 
 from ._attachment import GREEN, Attachment, has_ended
 from ._fork import check as check_process
 from ._fork import own_thread_only
 from ._over import of_all, of_one, tell
-from ._report import report
+from ._report import describe, report
 from ._signals import thread_exited, thread_exiting, thread_started
 
 # How many exits are remembered, so that a thread can be told that its own is over.
@@ -53,6 +54,26 @@ def attachment_of(thread: threading.Thread) -> Attachment | None:
         return attachment
     # It is known by another number: a greenlet, or the thread that forked.
     return next((attachment for attachment in list(by_key.values()) if attachment.thread is thread), None)
+
+
+def warn_unless_early(attachment: Attachment, hook: object) -> None:
+    """Warn of a cleanup for the early moment, `hook`, in a thread that has none to come.
+
+    To be called before the cleanup is registered, as the third call from the line that the warning is about. At the
+    late moment nobody knows that line any more; and what shows warnings may use thread-locals, which must not be
+    touched then. A thread that enters a block of `announced` later has been warned of in vain.
+
+    A `ResourceWarning`, as for a file that nobody closed: off by default, and on under ``-X dev``.
+    """
+    # The main thread has an early moment. In an exit, everything is late.
+    if attachment.ident in announcing or attachment.began or attachment.thread is threading.main_thread():
+        return
+    warnings.warn(
+        f"early cleanup {describe(hook)} will run late, when thread-locals are gone: this thread does not announce its "
+        "end. Call threadhooks.install() before the thread is started, or register within threadhooks.announced()",
+        ResourceWarning,
+        stacklevel=4,
+    )
 
 
 def lose(attachment: Attachment, why: str) -> None:

@@ -52,7 +52,7 @@ class ThreadInfo(NamedTuple):
     attached_at: float
     """When it was attached, in seconds since the epoch, as from `time.time()`."""
     announced: bool = False
-    """Whether it announces itself: it was started under `install`, or is in a block of `announced`."""
+    """Whether `thread_started` was sent for it, to anybody. Who counts threads by the signals counts these alone."""
 
 
 class Attachment:
@@ -73,6 +73,7 @@ class Attachment:
         "late",
         "native_id",
         "owned",
+        "ran",
         "receivers",
         "thread",
         "values",
@@ -92,7 +93,8 @@ class Attachment:
         self.owned: dict[Any, Any] = {}  # what plugins have in the stacks, by plugin
         self.asked: list[Callable[[], object]] = []  # what the thread is to do when it next has to do with us
         self.info: ThreadInfo | None = None
-        self.announced = False
+        self.announced = False  # whether `thread_started` was sent
+        self.ran = False  # whether the end of what it runs has been announced
         self.exception: BaseException | None = None  # what `run()` raised
         self.receivers: Iterator[Callable[..., Any]] | None = None  # those that are still to be told of this moment
         self.began = False  # whether the exit has
@@ -114,15 +116,18 @@ class Attachment:
         if info is None:
             thread = self.thread
             assert thread is not None
+            failure: BaseException | None = None
             try:
-                name, daemon = thread.name, thread.daemon
+                name, daemon = str(thread.name), bool(thread.daemon)
             except BaseException as error:  # noqa: BLE001 - a subclass may do anything there: that must cost nobody the news
-                report(error, type(thread), thread)
                 name, daemon = f"{type(thread).__name__}-{self.ident}", is_daemon(thread)
+                failure = error
             foreign = isinstance(thread, threading._DummyThread)
             info = self.info = ThreadInfo(
                 thread, name, self.ident, self.native_id, daemon, foreign, self.attached_at, self.announced
             )
+            if failure is not None:  # reported last: the reporter may ask for the record
+                report(failure, type(thread), thread)
         return info
 
     def failed(self, error: BaseException, hook: object) -> None:
@@ -168,15 +173,23 @@ class Attachment:
         return False
 
     def start_of_run(self) -> None:
-        """The thread announces itself: `thread_started`."""
+        """The thread begins to announce itself: `thread_started`, if anybody is to be told.
+
+        If nobody is, `announced` stays false, since nobody has counted it: see `ThreadInfo`.
+        """
+        self.ran = False
+        if thread_started.is_muted or not thread_started.has_receivers_for(self.thread):
+            return
         self.announced = True
-        self.info = None  # it may have been attached before, and announced nothing
+        if self.info is not None:  # it has been attached before
+            self.info = self.info._replace(announced=True)
         self.receivers = None
         self.persist(self._send, thread_started)
         self.receivers = None
 
     def end_of_run(self, error: BaseException | None) -> None:
         """The early moment: the early cleanups, `thread_exiting`, and what its receivers registered."""
+        self.ran = True
         self.exception = error
         self.receivers = None
         self.persist(self._end_of_run)
@@ -301,7 +314,9 @@ def is_daemon(thread: threading.Thread) -> bool:
     return bool(getattr(thread, "_daemonic", False))
 
 
-def has_ended(thread: threading.Thread) -> bool:
+def has_ended(
+    thread: threading.Thread, is_alive: Callable[[threading.Thread], bool] = threading.Thread.is_alive
+) -> bool:
     """Whether a thread was started and has ended, whatever its class says. The main thread never has.
 
     `threading` calls the main thread stopped from the moment when it begins to wait for the others. Of a foreign thread
@@ -309,7 +324,7 @@ def has_ended(thread: threading.Thread) -> bool:
     """
     if isinstance(thread, threading._DummyThread):
         return False
-    return not (thread.ident is None or threading.Thread.is_alive(thread) or thread is threading.main_thread())
+    return not (thread.ident is None or is_alive(thread) or thread is threading.main_thread())
 
 
 def _count_alone() -> int:

@@ -65,7 +65,7 @@ def _end_of_main() -> None:
         here = current()
     if here is None or here.began:
         return
-    if here.announced:  # by a block, which has told of its end already
+    if here.ran:  # a block, which has told of its end already
         here.persist(here.early.unwind, here.failed)
     else:
         here.end_of_run(None)

@@ -1,60 +1,74 @@
 """Threads that announce their start and the end of their `run()`, while their thread-locals are still there.
 
+`install` puts a wrapper in the place of `Thread.start`. The wrapper gives the thread object an attribute `run`, which
+comes before the method of its class. It announces the thread, runs it, and announces its end.
+
 Guarantees:
 
 - `install` makes every `threading.Thread` that is started from then on announce itself, whatever its class overrides.
+- A thread is announced once, in itself, and only if it has started. Whoever else calls its `run()` only runs it.
 - What `run()` raises is raised as before. A thread that can't be started is as it was, and may be started again.
 - Nothing stays on a thread object, and nothing refers to it in a cycle.
 
 Assumptions:
 
 - `Thread.start` makes the new thread call ``self.run()``, which an attribute of the instance may override.
+- `threading._active` has the thread objects of the threads that run, by ident.
 - Others who wrap `Thread.start` or `run` call what they have wrapped.
 
 What it does not promise:
 
 - A thread that `threading` does not start (`_thread.start_new_thread`, C code) does not announce itself.
+- A `start` that never calls `run()` leaves our attribute on the thread object, where it waits for that call.
+- Whoever calls the `run()` of a thread that another thread is just starting may take the announcement from it.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import threading
+import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from threading import current_thread, get_ident
+from threading import get_ident
+from types import FunctionType
 from typing import Any
 
-from ._attached import announcing
+from ._attached import announcing, by_key
 from ._attachment import Attachment, ThreadInfo
 from ._fork import in_child, own_thread_only
 from ._over import of_all, of_one
-from ._report import report
+from ._report import describe, report
 from ._sentinel import attached_here, current
 from ._signals import thread_exited, thread_exiting, thread_started
+from ._start import replace_start, restore_start
 
 _wanted = False  # by install()
 # The blocks of installed() that are being executed, with the ident of the thread that does.
 _blocks: dict[object, int] = own_thread_only({}, lambda block, ident: ident)
-_wrappers: dict[type, tuple[Any, Any]] = {}  # what we last put in the place of `start`, and of what, by class
-# Called in the thread that starts another, just before it does, with the thread that is about to start, whenever one
-# is started under install(). By an opaque key.
+# The ids of the threads that are being started, with the ident of the thread that starts each.
+_starting: dict[int, int] = own_thread_only({}, lambda key, ident: ident)
+_lock = threading.RLock()  # to put our wrappers there, and to take them away; a finaliser may come in between
+
 before_start: dict[object, Callable[[threading.Thread], object]] = {}
-_lock = threading.RLock()  # to put it there, and to take it away; a finaliser may come in between
+"""Callbacks, each under a key of its owner's choice, for what has to know who starts whom.
 
+Each is called once for every `start()` under `install`, in the thread that calls it, with the thread that is about to
+start; not for a thread that was started before. The start may still fail. What a callback raises is reported.
+"""
 
-def _begin(thread: threading.Thread) -> None:
-    """Announce the start of the current thread, if anybody wants to hear of it."""
-    if thread_started.has_receivers_for(thread):
-        current().start_of_run()
+# The threads that run, by ident. `current_thread()` would tell, too, but in a thread that `threading` has not started
+# it makes a dummy, which stays there.
+_active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
+
+_ABSENT: Any = object()
 
 
 @contextmanager
 def announced() -> Generator[ThreadInfo, None, None]:
     """Announce the current thread for the length of the ``with`` block, as `install` does for the length of `run()`.
 
-    Sends `thread_started`, and at the end, whether the block raised or not, runs the early clean-ups and sends
+    Sends `thread_started`, and at the end, whether the block raised or not, runs the early cleanups and sends
     `thread_exiting`. Yields the thread's `ThreadInfo`. Within another such block, under `install`, or in a hook of the
     thread's exit, it does nothing.
 
@@ -85,50 +99,80 @@ def announced() -> Generator[ThreadInfo, None, None]:
 
 def _end_block(attachment: Attachment, info: ThreadInfo, error: BaseException | None) -> None:
     here = get_ident()
-    active: Any = threading._active.get(here)  # type: ignore[attr-defined]
-    if announcing.get(here) is not attachment or active is not info.thread:
-        raise RuntimeError(f"the announced() block of {info.thread!r} ends in another thread, or as the thread is gone")
+    if announcing.get(here) is not attachment or _active.get(here) is not info.thread:
+        thread = describe(info.thread)
+        raise RuntimeError(f"the announced() block of {thread} ends in another thread, or as the thread is gone")
     attachment.end_of_run(error)
 
 
-def _run(*_: object, previous: Callable[[], None] | None = None) -> None:
-    # This is a thread's attribute "run" from start() until now. Others who wrap it may pass the thread.
-    thread = current_thread()
-    run: Any = thread.run
-    if _is_ours(run):
-        _take_back(thread, previous)
-        run = thread.run
-    else:  # somebody's wrapper, which has called us
-        run = previous or _run_of_class(thread)
-    ident = get_ident()
-    if ident in announcing:  # somebody has wrapped us twice
-        return run()  # type: ignore[no-any-return]
-    announcing[ident] = None
-    try:
-        if thread_started.general or thread_started.buckets:
-            try:
-                _begin(thread)
-            except Exception as error:  # noqa: BLE001 - it can't be attached, but it shall run
-                report(error, _begin, thread)
-        try:
+class _Run:
+    """A thread's attribute `run` from `start()` until the thread begins: a call announces the thread, and runs it.
+
+    It may be kept and called by anybody. Tools that wrap `run` keep what they have wrapped on the thread object, and a
+    test double may call it in the thread that calls `start()`. So it knows which thread it is for. It refers to that
+    weakly, since the thread refers to it, and would otherwise live until the next collection of garbage.
+    """
+
+    __slots__ = ("_own", "_thread", "only_runs")
+
+    def __init__(self, thread: threading.Thread, own: Any) -> None:
+        self._thread = weakref.ref(thread)
+        self._own = own  # the attribute `run` that was there before
+        self.only_runs = False  # once the thread has been announced, or could not be started
+
+    def __call__(self, *_: object) -> None:  # tools may pass the thread, or what they take for it
+        thread = self._thread()
+        if thread is None:
+            raise ReferenceError("the thread object whose run() this was is gone")
+        if self.take_off(thread):
+            run: Any = thread.run
+        else:  # a tool's wrapper has its place, and has called us
+            run = _bind(_run_in_class(thread), thread) if self._own is _ABSENT else self._own
+        ident = get_ident()
+        if self.only_runs or ident in announcing or _active.get(ident) is not thread:
             run()
-        except BaseException as error:
-            _end_run(thread, error)
-            raise
-        # A thread of which nobody wants to hear is not attached by us: that would cost it more than all the rest.
-        heard = thread_exiting.general or thread_exited.general or thread_exiting.buckets or thread_exited.buckets
-        if heard or attached_here():
-            _end_run(thread, None)
-    finally:
-        announcing.pop(ident, None)
-    # Only attached threads tell that they are over. Who waits for this one asks to be told, and then looks whether the
-    # ident is in `announcing`: if it was there, then that one has asked by now.
-    if (of_one or of_all) and not attached_here():
+            return
+        self.only_runs = True
+        announcing[ident] = None
         try:
-            current()
-        except RuntimeError as failure:  # it can't be attached
-            report(failure, current, thread)
-    return None
+            if (thread_started.general or thread_started.buckets) and thread_started.has_receivers_for(thread):
+                try:
+                    current().start_of_run()
+                except Exception as error:  # noqa: BLE001 - it can't be attached: it runs as without us
+                    report(error, current, thread)
+                    run()
+                    return
+            try:
+                run()
+            except BaseException as error:
+                _end_run(thread, error)
+                raise
+            # A thread of which nobody must be told is not attached by us: that would cost it more than all the rest.
+            told = thread_exiting.general or thread_exited.general or thread_exiting.buckets or thread_exited.buckets
+            if told or (by_key and attached_here()):
+                _end_run(thread, None)
+        finally:
+            announcing.pop(ident, None)
+        # Only attached threads tell that they are over. Who waits for this one asks to be told, and then looks whether
+        # the ident is in `announcing`: if it was there, then that one has asked by now.
+        if (of_one or of_all) and not attached_here():
+            try:
+                current()
+            except RuntimeError as failure:  # it can't be attached
+                report(failure, current, thread)
+
+    def take_off(self, thread: threading.Thread) -> bool:
+        """Put back what was there before, and say so; unless somebody else has put something there since."""
+        if thread.run is not self:
+            return False
+        if self._own is _ABSENT:
+            try:
+                object.__delattr__(thread, "run")  # whatever the class does in a `__delattr__` of its own
+            except AttributeError:  # somebody else has called this at the same time
+                return False
+        else:
+            object.__setattr__(thread, "run", self._own)
+        return True
 
 
 def announces(thread: threading.Thread) -> bool:
@@ -136,7 +180,7 @@ def announces(thread: threading.Thread) -> bool:
     # What `start` put there is taken away as `run()` begins. A foreign thread may have died without a trace, and
     # another one have its ident.
     foreign = isinstance(thread, threading._DummyThread)
-    return _is_ours(vars(thread).get("run")) or (thread.ident in announcing and not foreign)
+    return isinstance(vars(thread).get("run"), _Run) or (thread.ident in announcing and not foreign)
 
 
 def _end_run(thread: threading.Thread, error: BaseException | None) -> None:
@@ -148,62 +192,81 @@ def _end_run(thread: threading.Thread, error: BaseException | None) -> None:
         attachment.end_of_run(error)
 
 
-def _is_ours(run: Any) -> bool:
-    return run is _run or (isinstance(run, functools.partial) and run.func is _run)
+def _run_in_class(thread: threading.Thread) -> Any:
+    """What stands in the class of `thread` as `run`: a descriptor, which is not asked for what it stands for."""
+    for cls in type(thread).__mro__:
+        if "run" in (attributes := cls.__dict__):
+            return attributes["run"]
+    raise AttributeError("run")
 
 
-def _put(thread: threading.Thread, run: Callable[[], None]) -> bool:
-    if hasattr(type(type(thread).run), "__set__"):  # a property of the class, which may do anything
-        return False
+def _bind(found: Any, thread: threading.Thread) -> Any:
+    get = getattr(type(found), "__get__", None)
+    return found if get is None else get(found, thread, type(thread))
+
+
+def _put(thread: threading.Thread) -> _Run | None:
+    """Make the thread announce itself when it runs. Return what does so, or `None` where that can't be done."""
     try:
-        object.__setattr__(thread, "run", run)
-    except AttributeError:
+        if hasattr(type(_run_in_class(thread)), "__set__"):
+            return None  # a property, or a slot: it comes before any attribute of the instance
+        # A method is bound anew at each access: only what is the same twice can be an attribute of the instance. (A
+        # `__dict__` would be made for being asked.)
+        run: Any = thread.run
+        own = run if run is thread.run and "run" in thread.__dict__ else _ABSENT
+        ours = _Run(thread, own)
+        object.__setattr__(thread, "run", ours)  # whatever the class does in a `__setattr__` of its own
+    except Exception:  # noqa: BLE001 - what is not quite a thread may be started, too
+        return None
+    return ours
+
+
+def _has_started(thread: threading.Thread) -> bool:
+    try:
+        return thread.ident is not None
+    except Exception:  # noqa: BLE001 - a subclass without __init__, which start() will refuse
         return False
-    return True
 
 
-def _take_back(thread: threading.Thread, previous: Callable[[], None] | None) -> None:
-    # Not by __dict__, which would be made for this alone; and not by a method of the class, which may forbid it.
-    if previous is None:
-        object.__delattr__(thread, "run")
-    else:
-        object.__setattr__(thread, "run", previous)
+def _wrap(found: Any) -> Any:
+    """A wrapper for what stands in a class as `start`: a function, or another descriptor."""
 
+    def bound(self: threading.Thread, *args: Any, **kwargs: Any) -> Any:
+        return _bind(found, self)(*args, **kwargs)
 
-def _run_of_class(thread: threading.Thread) -> Any:
-    run: Any = inspect.getattr_static(type(thread), "run")
-    return run.__get__(thread, type(thread)) if hasattr(run, "__get__") else run
+    start = found if type(found) is FunctionType else bound
 
-
-def _wrap(start: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(start)
+    @functools.wraps(found)
     def announcing_start(self: threading.Thread, *args: Any, **kwargs: Any) -> Any:
-        if not (_wanted or _blocks):
+        key, here = id(self), get_ident()
+        # A wrapper of ours may be beneath another one, with a tool in between.
+        if not (_wanted or _blocks) or _starting.get(key) == here or _has_started(self):
             return start(self, *args, **kwargs)
-        for watch in list(before_start.values()):
-            try:
-                watch(self)
-            except BaseException as error:  # noqa: BLE001
-                report(error, watch, current_thread())
-        run: Any = self.run
-        ours: Callable[[], None] = _run
-        previous: Callable[[], None] | None = None
-        if run is self.run:  # a method would be bound anew: it may be an attribute of the instance
-            if _is_ours(run):
-                return start(self, *args, **kwargs)
-            if "run" in self.__dict__:
-                previous = run
-                ours = functools.partial(_run, previous=run)
-        if not _put(self, ours):  # this thread can't be made to announce itself
-            return start(self, *args, **kwargs)
+        ours = None
         try:
+            _starting[key] = here
+            if before_start:
+                _call_before_start(self)
+            ours = _put(self)
             return start(self, *args, **kwargs)
-        except Exception:  # it can't be started. (An interrupt may come when it was.)
-            if self.run is ours:
-                _take_back(self, previous)
+        except Exception:
+            # It can't be started. But a signal handler, or a tool, may raise when it was. (As does an interrupt.)
+            if ours is not None and not _has_started(self):
+                ours.take_off(self)
+                ours.only_runs = True
             raise
+        finally:
+            _starting.pop(key, None)
 
     return announcing_start
+
+
+def _call_before_start(thread: threading.Thread) -> None:
+    for callback in list(before_start.values()):
+        try:
+            callback(thread)
+        except BaseException as error:  # noqa: BLE001
+            report(error, callback, threading.current_thread())
 
 
 def _patch() -> None:
@@ -212,25 +275,10 @@ def _patch() -> None:
         wanted = None
         while wanted != bool(_wanted or _blocks):  # a finaliser may have come in between
             wanted = bool(_wanted or _blocks)
-            for cls in (threading.Thread, threading.Timer):  # a tool may have put a `start` on Timer
-                if "start" in vars(cls):
-                    _patch_class(cls, wanted)
-
-
-def _patch_class(cls: Any, wanted: bool) -> None:
-    found = vars(cls)["start"]
-    ours, before = _wrappers.get(cls, (None, None))
-    if not wanted:
-        if found is ours:
-            cls.start = before
-        return
-    start = found
-    while start is not None:
-        if start is ours:
-            return  # others may have wrapped it
-        start = getattr(start, "__wrapped__", None)
-    cls.start = wrapper = _wrap(cls.start)
-    _wrappers[cls] = wrapper, found
+            if wanted:
+                replace_start(_wrap)
+            else:
+                restore_start()
 
 
 def install() -> None:
@@ -245,7 +293,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Undo `install`: threads that are started from now on don't announce themselves, but for `installed` blocks.
+    """Undo `install`: threads that are started from now on don't announce themselves, except in `installed` blocks.
 
     To uninstall twice does no harm. May be called in any thread.
     Where another tool has wrapped `Thread.start` meanwhile, our wrapper stays beneath, and only calls the original.

@@ -22,7 +22,7 @@ from threading import get_ident
 from types import BuiltinMethodType, MethodType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ._attached import attached
+from ._attached import attached, warn_unless_early
 from ._attachment import Attachment
 from ._fork import own_thread_only
 from ._report import check_hook, describe, report
@@ -227,7 +227,7 @@ class Plugin:
         """As `register`, but to be called as soon as `run()` has returned or raised: thread-locals are still there.
 
         That moment comes if the thread announces itself (see `install` and `announced`). Otherwise the call is made
-        with the late ones: it is never lost.
+        with the late ones: it is never lost. A `ResourceWarning`, which ``-X dev`` shows, says so.
         """
         return self._register(func, args, kwargs, True)
 
@@ -238,6 +238,8 @@ class Plugin:
         stack = attachment.early if early else attachment.late
         mine: _Mine = attachment.owned.get(self) or attachment.owned.setdefault(self, _Mine())
         hook = _Hook(self, func, mine)
+        if early:
+            warn_unless_early(attachment, hook)
         mine.add(hook, stack)
         stack.add(hook, (hook, args, kwargs or None) if args or kwargs else hook)
         if self._closed:  # meanwhile

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
+from ._attached import warn_unless_early
 from ._attachment import Attachment
 from ._report import check_hook, describe
 from ._sentinel import attached_here, current
@@ -151,6 +152,8 @@ class PerThread(Generic[P, T_co]):
                 return known.value
             known.discard()  # of an instance that died in another thread, and had this address
         opened = _Value(self, attachment, key)
+        if self._early:
+            warn_unless_early(attachment, opened)
         if instance is not None:
             args = (weakref.proxy(instance), *args)
         opened.manager = manager = self._open(*args, **kwargs)

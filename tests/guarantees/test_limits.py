@@ -10,8 +10,11 @@ import signal
 import sys
 import textwrap
 import threading
+import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from support import Steal, forks, in_thread, with_its_sentinel
@@ -731,12 +734,15 @@ def test_l29_free_threaded_builds_and_fork(program: Callable[..., Any]) -> None:
 
 
 def test_l30_classes_that_go_their_own_way(plugin: Plugin) -> None:
-    """A class with a property for `run`, or with a `start` that was taken before, has threads that announce nothing."""
+    """A class with a data descriptor for `run`, or a `start` that goes past ours, has threads that announce nothing."""
     ran: list[str] = []
     told: list[str] = []
 
     class Property(threading.Thread):
         run = property(lambda self: lambda: ran.append(self.name))  # type: ignore[assignment]
+
+    class Slot(threading.Thread):
+        __slots__ = ("run",)
 
     class Taken(threading.Thread):
         start_of_thread = threading.Thread.start
@@ -747,12 +753,14 @@ def test_l30_classes_that_go_their_own_way(plugin: Plugin) -> None:
         def run(self) -> None:
             ran.append(self.name)
 
+    slot = Slot(name="slot")
+    slot.run = lambda: ran.append("slot")  # type: ignore[method-assign, misc]
     plugin.thread_started(lambda thread, **extra: told.append(thread.name))
     with threadhooks.installed():
-        for thread in (Property(name="property"), Taken(name="taken"), threading.Thread(name="usual")):
+        for thread in (Property(name="property"), slot, Taken(name="taken"), threading.Thread(name="usual")):
             thread.start()
             thread.join()
-    assert ran == ["property", "taken"]
+    assert ran == ["property", "slot", "taken"]
     assert told == ["usual"]
 
 
@@ -810,3 +818,43 @@ def test_l33_receivers_of_a_thread_that_is_not_announced() -> None:
     del thread
     gc.collect()
     assert not thread_exited.receivers
+
+
+def test_l34_our_frame_in_stack_dumps(failures: list[Any]) -> None:
+    """Under `install`, one frame of ours stands in the traceback of a crash."""
+    with threadhooks.installed():
+        in_thread(lambda: [][0])
+    [(error, _)] = failures
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    assert [file.name for file in files if file.parent.name == "threadhooks"] == ["announce.py"]
+
+
+def test_l35_a_start_that_is_replaced_later(plugin: Plugin) -> None:
+    """A patch that was entered before `install` takes us away as it ends; then `install` can be called again."""
+    told: list[str] = []
+    plugin.thread_started(lambda thread, **extra: told.append(thread.name))
+    original = threading.Thread.start
+    with mock.patch.object(threading.Thread, "start", lambda self: original(self)):
+        threadhooks.install()
+        in_thread(int, name="in the patch")
+    in_thread(int, name="after it")
+    threadhooks.install()
+    in_thread(int, name="installed again")
+    threadhooks.uninstall()
+    assert told == ["in the patch", "installed again"]
+    assert threading.Thread.start is original
+
+
+def test_l36_a_warning_in_vain(plugin: Plugin) -> None:
+    """An early cleanup that is registered before its thread enters a block is warned of, and comes early."""
+    ran: list[str] = []
+
+    def body() -> None:
+        with pytest.warns(ResourceWarning, match="will run late"):
+            plugin.register_early(ran.append, "early")
+        with threadhooks.announced():
+            pass
+        ran.append("end of the body")
+
+    in_thread(body)
+    assert ran == ["early", "end of the body"]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from support import Steal, forks, in_thread, with_its_sentinel
@@ -399,13 +400,14 @@ def test_g17_the_early_moment(plugin: Plugin) -> None:
     assert seen == [(1, "two", thread)] * 2
 
 
-def test_g18_an_early_clean_up_is_never_lost(plugin: Plugin) -> None:
-    """Where the early moment doesn't come, an early clean-up runs with the late ones."""
+def test_g18_an_early_cleanup_is_never_lost(plugin: Plugin) -> None:
+    """Where the early moment doesn't come, an early cleanup runs before the late ones, and there is a warning."""
     ran: list[str] = []
 
     def body() -> None:
+        with pytest.warns(ResourceWarning, match="early cleanup .*append.* will run late"):
+            plugin.register_early(ran.append, "early")
         plugin.register(ran.append, "late")
-        plugin.register_early(ran.append, "early")
 
     in_thread(body)
     assert ran == ["early", "late"]
@@ -561,29 +563,50 @@ def test_g24_the_main_thread(program: Callable[..., Any]) -> None:
     ) == ("the other thread\nexited: other\nthe main thread\nexited: MainThread\n", "", 0)
 
 
-def test_g25_install_reaches_every_thread(plugin: Plugin) -> None:
-    """Under `install`, pools, timers, daemons and subclasses announce themselves."""
-    started: list[str] = []
+def test_g25_install_reaches_every_thread(plugin: Plugin, failures: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under `install`, pools, timers, daemons and subclasses announce themselves; what only calls `run()` does not."""
+    started: list[Any] = []
 
     class Overrides(threading.Thread):
         def run(self) -> None:
-            pass
+            started.append("body")
 
         def start(self) -> None:
             super().start()
 
-    @plugin.thread_started
-    def starts(thread: threading.Thread, **extra: Any) -> None:
-        started.append(thread.name)
+    class Nameless(threading.Thread):
+        name = property(lambda self: 1 / 0, lambda self, name: None)  # type: ignore[assignment]
 
+    class Replaces(threading.Thread):
+        pass
+
+    @plugin.thread_started
+    def starts(thread: threading.Thread, info: threadhooks.ThreadInfo, **extra: Any) -> None:
+        started.append(thread)
+        assert info.announced
+
+    original = threading.Thread
+    monkeypatch.setattr(threading, "Thread", Replaces)
     with threadhooks.installed():
+        monkeypatch.setattr(threading, "Thread", original)
         with ThreadPoolExecutor(1, "pool") as pool:
-            pool.submit(int).result()
-        threads = [threading.Thread(name="daemon", daemon=True), Overrides(name="overrides"), threading.Timer(0, int)]
+            worker = pool.submit(threading.current_thread).result()
+        threads = [threading.Thread(daemon=True), threading.Timer(0, int), Nameless(), Replaces()]
         for thread in threads:
             thread.start()
             thread.join()
-    assert started == ["pool_0", *(thread.name for thread in threads)]
+        assert started == [worker, *threads]
+        assert [type(error) for error, _ in failures] == [ZeroDivisionError]
+        started.clear()
+        overrides = Overrides()
+        overrides.start()
+        overrides.join()
+        overrides.run()
+        with mock.patch.object(threading.Thread, "start", lambda self: self.run()):
+            threadhooks.install()
+            Overrides().start()
+            threadhooks.uninstall()
+    assert started == [overrides, "body", "body", "body"]
 
 
 def test_g26_install_changes_nothing_else(failures: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -601,6 +624,10 @@ def test_g26_install_changes_nothing_else(failures: list[Any], monkeypatch: pyte
             patch.setattr(threading, name, refuse)
             with pytest.raises(RuntimeError, match="can't start new thread"):
                 never.start()
+        with mock.patch.object(threading.Thread, "start", autospec=True) as start:
+            with threadhooks.installed():
+                threading.Thread(target=int).start()
+            start.assert_called_once()
         assert set(vars(never)) == before
         never.start()
         never.join()

@@ -183,6 +183,53 @@ def test_there_is_something_to_lose(outcomes: Outcomes, order: Order) -> None:
     assert both_installed["said"] == (["inside", "crash"] if "sentry" in order else [])
 
 
+# run() of a thread that has ended, called from the main thread; and a test double that only calls it
+RUN_AGAIN = (
+    RECORDING
+    + """
+from unittest import mock
+
+install = {
+    "ours": threadhooks.install,
+    "otel": ThreadingInstrumentor().instrument,
+    "sentry": lambda: init(default_integrations=False, integrations=[ThreadingIntegration()]),
+}
+for tool in sys.argv[1:]:
+    install[tool]()
+ran = []
+
+class Body(threading.Thread):
+    def run(self):
+        ran.append((self.name, threading.current_thread().name))
+
+plugin.register_early(ran.append, "early cleanup of the main thread")
+thread = Body(name="body")
+thread.start()
+thread.join()
+thread.run()
+with mock.patch.object(threading.Thread, "start", lambda self: self.run()):
+    threadhooks.install()
+    Body(name="double").start()
+print(json.dumps([ran, signals]))
+plugin.close()
+"""
+)
+
+
+@orders
+def test_run_is_called_again(program: Callable[..., Any], order: Order) -> None:
+    """Beside the tools, whoever calls `run()` of a thread runs its body there, and announces nobody.
+
+    Where sentry-sdk comes after us, it passes the thread that calls to the method, as it does without us.
+    """
+    out, err, code = program(RUN_AGAIN, *order)
+    assert (err, code) == ("", 0)
+    ran, signals = json.loads(out)
+    assert signals == SIGNALS
+    misled = "sentry" in order and order.index("sentry") > order.index("ours")
+    assert ran == [["body", "body"], ["MainThread" if misled else "body", "MainThread"], ["double", "MainThread"]]
+
+
 # What the page shows
 EXAMPLE = (
     RECORDING

@@ -1,16 +1,27 @@
-"""What the tests of `threadhooks.aio` share."""
+"""What the tests of `threadhooks.aio`, and those of announcing threads, share."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+from announcing import Announce, Body, Events, listen
 from loops import RunAsync
-from support import LONG
+from support import LONG, run
 
-from threadhooks import _over, thread_exited, thread_exiting, thread_started
+from threadhooks import (
+    Plugin,
+    _over,
+    announced,
+    installed,
+    thread_exited,
+    thread_exiting,
+    thread_started,
+    uninstall,
+)
 
 
 @pytest.fixture
@@ -38,3 +49,50 @@ def run_async(request: pytest.FixtureRequest) -> RunAsync:
             loop.close()
 
     return run
+
+
+@pytest.fixture
+def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test has put in the place of the methods of `threading.Thread` is gone when it ends."""
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)
+    monkeypatch.setattr(threading.Thread, "run", threading.Thread.run)
+    yield
+    uninstall()
+
+
+@pytest.fixture
+def plugin() -> Iterator[Plugin]:
+    """A plugin that is closed when the test ends."""
+    with Plugin("of the test") as plugin:
+        yield plugin
+
+
+@pytest.fixture
+def events(plugin: Plugin) -> Events:
+    """Which signal spoke of which thread, in order; tests add what else happens."""
+    return listen(plugin)
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is reported to `threading.excepthook` is dropped, so that no report keeps an exception."""
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+
+
+@pytest.fixture(params=["installed", "announced"])
+def announce(request: pytest.FixtureRequest) -> Announce:
+    """Run a body in a thread that announces itself, in one of the two ways; `before` gets it before it starts."""
+
+    def announce(body: Body, before: Callable[[threading.Thread], object] = id, **kwargs: Any) -> threading.Thread:
+        def announcing() -> None:
+            with announced():
+                body()
+
+        thread = threading.Thread(target=body if request.param == "installed" else announcing, **kwargs)
+        before(thread)
+        if request.param == "announced":
+            return run(thread)
+        with installed():
+            return run(thread)
+
+    return announce

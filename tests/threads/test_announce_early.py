@@ -1,0 +1,362 @@
+"""The early moment: cleanups that run as soon as `run()` has ended, while thread-locals are still there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from announcing import ERRORS, SIGNALS, Announce, Crash, Events, fail, lives, note
+from support import LONG, in_thread
+
+import threadhooks
+from threadhooks import Plugin, announced, installed
+from threadhooks.threadref import finalize
+
+pytestmark = pytest.mark.usefixtures("nothing_installed")
+
+
+# The early moment
+
+
+def test_early_cleanups_come_before_the_receivers(announce: Announce, plugin: Plugin, events: Events) -> None:
+    """Early cleanups run when the body has ended, last in, first out, before `thread_exiting`; late ones after it."""
+
+    def body() -> None:
+        plugin.register_early(note(events, "early 1"))
+        plugin.register(note(events, "late 1"))
+        plugin.register_early(note(events, "early 2"))
+        finalize(note(events, "late 2"))
+        note(events)()
+
+    thread = announce(body)
+    assert lives(events) == {
+        thread: ["thread_started", "run", "early 2", "early 1", "thread_exiting", "late 2", "late 1", "thread_exited"]
+    }
+
+
+def test_early_cleanups_of_several_plugins_are_one_stack(announce: Announce, plugin: Plugin, events: Events) -> None:
+    """Whoever registered it, the early cleanup that was registered last comes first."""
+
+    @threadhooks.per_thread(early=True)
+    def resource() -> Iterator[None]:
+        yield
+        note(events, "resource")()
+
+    with Plugin("another") as other:
+
+        def body() -> None:
+            plugin.register_early(note(events, "one"))
+            resource()
+            other.register_early(note(events, "another"))
+            plugin.register_early(note(events, "one again"))
+
+        thread = announce(body)
+    assert lives(events) == {
+        thread: ["thread_started", "one again", "another", "resource", "one", "thread_exiting", "thread_exited"]
+    }
+
+
+def test_early_cleanups_that_a_receiver_registers(announce: Announce, plugin: Plugin, events: Events) -> None:
+    """A receiver of `thread_started` may register for the early moment of its thread."""
+    plugin.thread_started(lambda thread, **extra: plugin.register_early(note(events, "early")))
+    thread = announce(note(events))
+    assert lives(events) == {thread: ["thread_started", "run", "early", "thread_exiting", "thread_exited"]}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_early_cleanups_of_a_thread_that_crashes(
+    announce: Announce, error: type[BaseException], plugin: Plugin, no_report: None
+) -> None:
+    """They run early whatever the body has raised."""
+    ran: list[str] = []
+
+    def body() -> None:
+        plugin.register_early(ran.append, "early")
+        plugin.register(ran.append, "late")
+        raise error
+
+    announce(body)
+    assert ran == ["early", "late"]
+
+
+def test_where_the_early_moment_does_not_come(plugin: Plugin, events: Events) -> None:
+    """In a thread that was only attached, early cleanups come late, before all others."""
+
+    def body() -> None:
+        plugin.register(note(events, "late 1"))
+        plugin.register_early(note(events, "early 1"))
+        finalize(note(events, "late 2"))
+        plugin.register_early(note(events, "early 2"))
+
+    thread = in_thread(body)
+    assert lives(events) == {thread: ["early 2", "early 1", "late 2", "late 1", "thread_exited"]}
+
+
+def test_early_cleanups_from_before_the_block(plugin: Plugin, events: Events) -> None:
+    """What was registered before a block of `announced` runs at its end; what comes after the block, late."""
+
+    def body() -> None:
+        plugin.register_early(note(events, "before"))
+        with announced():
+            pass
+        plugin.register_early(note(events, "after"))
+
+    thread = in_thread(body)
+    assert lives(events) == {thread: ["thread_started", "before", "thread_exiting", "after", "thread_exited"]}
+
+
+def test_an_early_cleanup_that_registers_another(announce: Announce, plugin: Plugin, events: Events) -> None:
+    """What an early cleanup registers as early runs next, in the same moment; what it registers as late, late."""
+
+    def registers() -> None:
+        note(events, "early 2")()
+        plugin.register(note(events, "late"))
+        plugin.register_early(note(events, "early 3"))
+
+    def body() -> None:
+        plugin.register_early(note(events, "early 1"))
+        plugin.register_early(registers)
+
+    thread = announce(body)
+    assert lives(events) == {
+        thread: ["thread_started", "early 2", "early 3", "early 1", "thread_exiting", "late", "thread_exited"]
+    }
+
+
+def test_a_receiver_of_the_early_moment_that_registers(announce: Announce, plugin: Plugin, events: Events) -> None:
+    """What a receiver of `thread_exiting` registers as early runs after the receivers, with thread-locals there."""
+    local = threading.local()
+
+    @plugin.thread_exiting
+    def registers(thread: threading.Thread, **extra: Any) -> None:
+        plugin.register(note(events, "late"))
+        plugin.register_early(lambda: events.append((local.value, thread)))
+
+    thread = announce(lambda: setattr(local, "value", "early"))
+    assert lives(events) == {thread: ["thread_started", "thread_exiting", "early", "late", "thread_exited"]}
+
+
+@pytest.mark.parametrize("moment", ["late cleanup", "thread_exited"])
+def test_early_cleanups_that_come_too_late(announce: Announce, moment: str, plugin: Plugin, events: Events) -> None:
+    """What is registered as early when the early moment is over runs in the same exit all the same."""
+
+    def registers(*_: object, **extra: Any) -> None:
+        plugin.register_early(note(events, "early"))
+
+    if moment == "thread_exited":
+        plugin.thread_exited(registers)
+    thread = announce(lambda: plugin.register(registers) if moment == "late cleanup" else None)
+    assert sorted(lives(events)[thread]) == sorted([*SIGNALS, "early"])
+
+
+def test_early_cleanups_without_an_end(
+    announce: Announce, plugin: Plugin, reports: list[threading.ExceptHookArgs], events: Events
+) -> None:
+    """Early cleanups that register themselves for ever are stopped and reported; all others run, all signals come."""
+
+    def again() -> None:
+        plugin.register_early(again)
+
+    def body() -> None:
+        plugin.register(note(events, "late"))
+        plugin.register_early(note(events, "early"))
+        again()
+
+    thread = announce(body)
+    assert [report.exc_type for report in reports] == [RuntimeError]
+    assert sorted(lives(events)[thread]) == sorted([*SIGNALS, "early", "late"])
+
+
+def test_early_cleanups_that_fail(
+    announce: Announce, plugin: Plugin, reports: list[threading.ExceptHookArgs], events: Events
+) -> None:
+    """An early cleanup that raises is reported, and stops neither the next one nor the signal."""
+
+    def body() -> None:
+        plugin.register_early(note(events, "early 1"))
+        plugin.register_early(fail, Crash())
+        plugin.register_early(fail, KeyboardInterrupt())
+        plugin.register_early(note(events, "early 2"))
+
+    thread = announce(body)
+    assert lives(events) == {thread: ["thread_started", "early 2", "early 1", "thread_exiting", "thread_exited"]}
+    assert [(report.exc_type, report.thread) for report in reports] == [(KeyboardInterrupt, thread), (Crash, thread)]
+
+
+def test_unregistering_early_cleanups(announce: Announce, plugin: Plugin) -> None:
+    """`unregister` takes back early cleanups as it does late ones; an early one may take back the next."""
+    ran: list[str] = []
+
+    def first() -> None:
+        ran.append("first")
+
+    def second() -> None:
+        ran.append("second")
+
+    def body() -> None:
+        plugin.register_early(first)
+        plugin.register_early(second)
+        plugin.register_early(second)
+        plugin.register_early(ran.append, "kept")
+        plugin.unregister(second)
+        plugin.register_early(plugin.unregister, first)
+
+    announce(body)
+    assert ran == ["kept"]
+
+
+def test_closing_a_plugin_takes_back_its_early_cleanups(announce: Announce, plugin: Plugin, events: Events) -> None:
+    """`close` takes early cleanups and receivers of `thread_exiting` back, even from within the early moment."""
+    other = Plugin("closed")
+    other.thread_exiting(lambda thread, **extra: events.append(("of the closed plugin", thread)))
+
+    def body() -> None:
+        other.register_early(note(events, "of the closed plugin"))
+        plugin.register_early(note(events, "kept"))
+        plugin.register_early(other.close)
+
+    thread = announce(body)
+    assert lives(events) == {thread: ["thread_started", "kept", "thread_exiting", "thread_exited"]}
+
+
+def test_closing_a_plugin_waits_for_an_early_cleanup(announce: Announce) -> None:
+    """`close` does not return while another thread is executing an early cleanup of the plugin."""
+    plugin = Plugin("waited for")
+    entered, leave, closed = threading.Event(), threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def cleanup() -> None:
+        entered.set()
+        assert leave.wait(LONG)
+        seen.append(closed.is_set())
+
+    def close() -> None:
+        assert entered.wait(LONG)
+        threading.Timer(0.02, leave.set).start()
+        plugin.close()
+        closed.set()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    announce(lambda: plugin.register_early(cleanup))
+    closing.join(LONG)
+    assert seen == [False]
+
+
+def test_a_thread_that_is_attached_before_it_announces_itself(plugin: Plugin) -> None:
+    """The early moment comes though a tool beneath has wrapped `run`, and registers something before it is ours."""
+    local = threading.local()
+    seen: list[object] = []
+
+    def target() -> None:
+        local.value = "there"
+        plugin.register_early(lambda: seen.append(getattr(local, "value", None)))
+
+    start = threading.Thread.start
+
+    def wrapping(thread: threading.Thread) -> None:
+        inner = thread.run
+
+        def outer() -> None:
+            finalize(int)
+            inner()
+
+        thread.run = outer  # type: ignore[method-assign]
+        start(thread)
+
+    threading.Thread.start = wrapping  # type: ignore[method-assign]
+    try:
+        with installed():
+            in_thread(target)
+    finally:
+        threading.Thread.start = start  # type: ignore[method-assign]
+    assert seen == ["there"]
+
+
+# Where it does not come
+
+
+@threadhooks.per_thread(early=True)
+def early_resource() -> Iterator[int]:
+    yield 1
+
+
+class HasEarlyResource:
+    @threadhooks.per_thread(early=True)
+    def resource(self) -> Iterator[int]:
+        yield 1
+
+
+def early_cleanup() -> None:
+    pass
+
+
+instance = HasEarlyResource()
+EARLY: dict[str, tuple[Callable[[Plugin], object], str]] = {
+    "register_early": (lambda plugin: plugin.register_early(early_cleanup), "early_cleanup of plugin 'of the test'"),
+    "per_thread": (lambda plugin: early_resource(), "the closing of .*early_resource"),
+    "per_thread method": (lambda plugin: instance.resource(), "the closing of .*HasEarlyResource.resource"),
+}
+early = pytest.mark.parametrize("register", [register for register, _ in EARLY.values()], ids=EARLY)
+
+
+def warned(body: Callable[[], object]) -> list[warnings.WarningMessage]:
+    """The warnings of early cleanups, of a thread that runs `body`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        in_thread(body)
+    return [each for each in caught if "early cleanup" in str(each.message)]
+
+
+@pytest.mark.parametrize("kind", EARLY)
+def test_an_early_cleanup_that_will_be_late_is_warned_of(kind: str, plugin: Plugin) -> None:
+    """In a thread that does not announce itself, a `ResourceWarning` names the cleanup, the remedy and the line."""
+    register, name = EARLY[kind]
+    [warning] = warned(lambda: register(plugin))
+    assert warning.category is ResourceWarning
+    assert re.match(rf"early cleanup .*{name} will run late.*threadhooks\.install\(\)", str(warning.message))
+    assert warning.filename == __file__
+
+
+@early
+def test_no_warning_where_the_early_moment_comes(register: Any, plugin: Plugin) -> None:
+    """In a thread that announces itself, in the main thread, and in a hook of an exit, there is nothing to warn of."""
+
+    def in_a_block() -> None:
+        with announced():
+            register(plugin)
+
+    assert warned(in_a_block) == []
+    assert warned(lambda: finalize(register, plugin)) == []
+    with installed():
+        assert warned(lambda: register(plugin)) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        register(plugin)  # in the main thread
+
+
+@early
+def test_the_warning_as_an_error(register: Any, events: Events, reports: list[Any]) -> None:
+    """Where warnings are errors, nothing is registered or opened."""
+    with warnings.catch_warnings(), Plugin("of the warning") as plugin:
+        warnings.simplefilter("error", ResourceWarning)
+        in_thread(lambda: register(plugin))
+        assert plugin.pending() == {}
+    assert [report.exc_type for report in reports] == [ResourceWarning]
+    assert [what for what, _ in events] == ["thread_exited"]
+
+
+@pytest.mark.parametrize("options", [(), ("-X", "dev")], ids=["default", "dev"])
+def test_who_sees_the_warning(options: tuple[str, ...]) -> None:
+    """It is off, except in Python's development mode."""
+    program = "import threading, threadhooks; p = threadhooks.Plugin('p'); r = p.register_early\n"
+    program += "t = threading.Thread(target=r, args=(int,)); t.start(); t.join()"
+    done = subprocess.run([sys.executable, *options, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert ("early cleanup builtins.int of plugin 'p'" in done.stderr) == bool(options)
