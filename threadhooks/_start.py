@@ -43,7 +43,7 @@ def restore_start() -> None:
     """Put back what `replace_start` has found."""
     for cls in [*_classes, *_that_define_start()]:
         found = vars(cls).get("start")
-        while _is_ours(found):
+        if _is_ours(found):
             found = found.__wrapped__  # type: ignore[union-attr]
             cls.start = found  # type: ignore[attr-defined]
         if not _has_ours(found):

@@ -352,3 +352,13 @@ def test_before_start_that_raises(
     assert failures == [(error, threading.main_thread()) for error in errors]
     assert [about for _, about, _ in starts] == [thread]
     assert lives(events) == {thread: LIFE}
+
+
+def test_before_start_beneath_another_tool(starts: Starts) -> None:
+    """Where `install` is called anew above a tool that does not say what it wraps, a start is still one."""
+    with installed():
+        beneath = threading.Thread.start
+        threading.Thread.start = lambda self: beneath(self)  # type: ignore[method-assign, assignment]
+        with installed():
+            thread = in_thread(int)
+    assert [about for _, about, _ in starts] == [thread]

@@ -191,6 +191,8 @@ def test_installing_again_above_another_tool(kind: type[Tool], events: Events) -
     install()
     with installed():
         assert what_happens(events) == (LIFE, 1)
+    if kind is not HidesWhatItWraps:  # the tool finds its own wrapper there
+        assert threading.Thread.start is tool.made[0]
     uninstall()
     assert what_happens(events) == (["run"], 1)
     install()

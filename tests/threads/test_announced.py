@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -189,3 +189,39 @@ def test_a_block_returns_and_breaks(events: Events) -> None:
 
     in_thread(body)
     assert [what for what, thread in events] == [*SIGNALS[:2], *SIGNALS[:2], "thread_exited"]
+
+
+def test_a_resource_sees_the_crash_of_its_own_block(events: Events) -> None:
+    """What is opened in a block that follows one that has crashed is told of the crash of its own."""
+    seen: list[BaseException] = []
+    crashes = [Crash("first"), Crash("second")]
+
+    @threadhooks.per_thread(early=True)
+    def resource() -> Iterator[None]:
+        try:
+            yield
+        except Crash as error:
+            seen.append(error)
+            raise
+
+    def body() -> None:
+        for number, crash in enumerate(crashes):
+            with suppress(Crash), announced():
+                if number:
+                    resource()
+                raise crash
+
+    in_thread(body)
+    assert seen == [crashes[1]]
+
+
+def test_the_end_of_the_main_thread_is_told_once(program: Callable[..., Any]) -> None:
+    """After a block in the main thread, of whose start nobody was told, its end is not announced a second time."""
+    source = """
+        import threadhooks
+        threadhooks.thread_exiting.connect(lambda thread, **extra: print("exiting"), weak=False)
+        with threadhooks.announced():
+            print("block")
+        print("end")
+        """
+    assert program(source) == ("block\nexiting\nend\n", "", 0)
