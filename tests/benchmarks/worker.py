@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-from . import exiting, importing, parallel, registering, sending  # noqa: F401 - each adds its rows
+from . import capturing, exiting, importing, parallel, registering, sending  # noqa: F401 - each adds its rows
 from .measuring import ROWS, Sizes
 
 
