@@ -150,6 +150,8 @@ class _Run:
             try:
                 run()
             except BaseException as error:
+                # It is reported as it would be without us. (3.10 keeps a traceback of its own for the `raise` below.)
+                error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
                 _tell_run_ended(thread, error, True)
                 _end_run(thread, error)
                 raise
