@@ -33,7 +33,14 @@ from .plugins import Plugin
 
 # These start threads for somebody else, who is the one to name.
 _START_FOR_OTHERS = frozenset(
-    {"asyncio.base_events", "asyncio.threads", "concurrent.futures.thread", "multiprocessing.pool", "threading"}
+    {
+        "asyncio.base_events",
+        "asyncio.threads",
+        "concurrent.futures._base",
+        "concurrent.futures.thread",
+        "multiprocessing.pool",
+        "threading",
+    }
 )
 _LONGEST_MESSAGE = 500  # characters of what an exception says
 

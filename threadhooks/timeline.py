@@ -91,7 +91,7 @@ class Life(NamedTuple):
     parent: int | None
     """The number of the thread that started it, if that is known and was not left out."""
     started_at: Place | None
-    """The line that called `start()`; of a worker of the standard library's pools, the line that made the pool do it."""
+    """The line that called `start()`; of a worker of a pool, the line that made the pool do so."""
     now: Place | None
     """Where it is now, or was when the capture ended: its innermost line outside the standard library."""
     exception: Raised | None
@@ -225,7 +225,8 @@ class Timeline:
         """
         path = Path(path)
         form = check_suffix(path)
-        path.write_text(_render(form, self.as_dict()), encoding="utf-8")
+        # Half of a surrogate pair, in a name for instance, has no encoding.
+        path.write_text(_render(form, self.as_dict()), encoding="utf-8", errors="replace")
 
     def _repr_html_(self) -> str:
         # In a frame of its own, since the page's styles and scripts must not meet the notebook's.
