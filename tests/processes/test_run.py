@@ -338,8 +338,7 @@ MIXED = """
         raise OSError("the log is full")
 
     def poll():
-        everybody.wait()
-        threading.Event().wait()
+        everybody.wait(), never.wait()  # on one line, so that it is the one that they are at
 
     def write():
         audit.register(flush)
@@ -347,6 +346,7 @@ MIXED = """
     def lose():
         raise ValueError("no such row")
 
+    never = threading.Event()
     everybody = threading.Barrier(4)
     threading.Thread(target=poll, name="poller", daemon=True).start()
     for name in "pair-1", "pair-2":
@@ -374,13 +374,13 @@ def test_the_summary(save: Save) -> None:
           most at one time  4  besides the main thread
           longest           poller, TIME
           crashed           lose: ValueError: no such row
-                              raised at   program.py:19 in lose
+                              raised at   program.py:18 in lose
           never ended       poller (daemon)
                               started at  program.py:22 in <module>
-                              is now at   program.py:13 in poll
+                              is now at   program.py:12 in poll
           never ended       pair-1 (daemon) and 1 more like it
                               started at  program.py:24 in <module>
-                              is now at   program.py:13 in poll
+                              is now at   program.py:12 in poll
           hook failed       __main__.flush of plugin 'audit', in write: OSError: the log is full
         """
     )
