@@ -125,7 +125,7 @@ class Capture:
         after_run[self] = self._ran
         after_exit[self] = self._exited
         watchers[self] = self._failed
-        self.meet()
+        self.meet(foreign=False)
         self._installed.__enter__()
 
     def stop(self) -> None:
@@ -137,11 +137,14 @@ class Capture:
         watchers.pop(self, None)
         _open.pop(self, None)
 
-    def meet(self) -> dict[int, threading.Thread]:
-        """Note the threads that are alive and that were not seen to start; return all that are, by their `id()`."""
+    def meet(self, *, foreign: bool) -> dict[int, threading.Thread]:
+        """Note the threads that are alive and were not seen to start; return all that are alive, by their `id()`.
+
+        If `foreign` is true, only foreign ones: of the others, one that has no record has just ended its `run()`.
+        """
         alive = {id(thread): thread for thread in threading.enumerate()}
         for key, thread in alive.items():
-            if key not in self.live:
+            if key not in self.live and (not foreign or isinstance(thread, threading._DummyThread)):
                 self.live.setdefault(key, _found(thread))
         return alive
 

@@ -2,16 +2,17 @@
 
 Guarantees:
 
-- A `Timeline` sees every `threading.Thread` that is started while it is open, every thread whose hooks run meanwhile,
-  and all that `threading.enumerate()` has at its beginning and at its end.
+- A `Timeline` sees every `threading.Thread` that is started while it is open, and every thread whose hooks run then. It
+  sees all that `threading.enumerate()` has at its beginning, and the foreign ones that it has at its end.
 - It keeps no thread, frame, exception, target or argument alive. Its memory is bounded by `limit` and by the number of
   threads that are alive; what is left out, it counts.
 - Any number of them may be open at a time.
 
 What it does not promise:
 
-- A thread that is older than the capture, or foreign, and that has no hooks, ends unnoticed; so does one whose class
-  does not let us put its `run`. If it is gone by the end of the capture, it is said to have ended then.
+- A thread that is older than the capture, or foreign, and that has no hooks, ends unnoticed. If it is gone by the end
+  of the capture, it is said to have ended then.
+- A thread whose class does not let us put its `run` is seen only as long as it runs.
 - What happens after `run()` in a thread without hooks, such as the destruction of thread-locals, does not count as its
   life: to wait for that would cost more than the rest of the capture.
 - A forked child has a copy, which goes on there without the parent's other threads.
@@ -243,7 +244,7 @@ class Timeline:
         with capture.lock:  # two may look at a time, and both give numbers
             live = list(capture.live.items())  # before the others, since one may end just now
             ended = list(capture.ended)
-            alive = capture.meet()
+            alive = capture.meet(foreign=True)
             live += [item for item in list(capture.live.items()) if item[1].started is None]
             frames = sys._current_frames()
             try:
@@ -308,6 +309,8 @@ def _sort_out(
     here = get_ident()
     for key, record in live:
         thread = alive.get(key)
+        if isinstance(thread, threading._DummyThread) and thread.ident not in frames:
+            thread = None  # up to 3.12, threading.enumerate() has it for ever
         if record.ended is not None:  # just now
             ends[record] = record.ended
         elif thread is not None:
