@@ -79,11 +79,11 @@ def _file(text: str) -> Path:
 
 
 def _picture(text: str) -> Path:
-    from .timeline import check_suffix
+    from ._saving import suffix
 
     path = _file(text)
     try:
-        check_suffix(path)
+        suffix(path)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return path

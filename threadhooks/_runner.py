@@ -37,7 +37,6 @@ from threading import get_ident
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import announce
 from ._summary import summary
 from .timeline import Timeline
 
@@ -183,7 +182,9 @@ def _hide_us(module: bool) -> None:
         program = len(modules) - modules[::-1].index(__name__) if __name__ in modules else 0
         # For a module, Python itself shows its two frames of runpy.
         before = entries[:2] if module and modules[:2] == ["runpy", "runpy"] else []
-        shown = before + [entry for entry in entries[program:] if entry.tb_frame.f_globals is not vars(announce)]
+        shown = before + [
+            entry for entry in entries[program:] if entry.tb_frame.f_globals.get("__name__") != "threadhooks.announce"
+        ]
         first = None
         for entry in reversed(shown):
             entry.tb_next = first

@@ -31,6 +31,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._capture import Capture, Record
+from ._saving import render, suffix
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -225,13 +226,13 @@ class Timeline:
         which Perfetto opens. Raises `ValueError` for another suffix, and `OSError` if it can't be written.
         """
         path = Path(path)
-        form = check_suffix(path)
+        form = suffix(path)
         # Half of a surrogate pair, in a name for instance, has no encoding.
-        path.write_text(_render(form, self.as_dict()), encoding="utf-8", errors="replace")
+        path.write_text(render(form, self.as_dict()), encoding="utf-8", errors="replace")
 
     def _repr_html_(self) -> str:
         # In a frame of its own, since the page's styles and scripts must not meet the notebook's.
-        page = html.escape(_render(".html", self.as_dict()))
+        page = html.escape(render(".html", self.as_dict()))
         return f'<iframe srcdoc="{page}" title="Timeline of threads" style="width:100%;height:520px;border:0"></iframe>'
 
     def _seen(self) -> _Seen:
@@ -326,26 +327,6 @@ def _sort_out(
             ends[record] = now
         # Or else it could not be started, or is just about to be.
     return list({**ends, **places}), ends, places
-
-
-def check_suffix(path: Path) -> str:
-    """Return the suffix of a file that `Timeline.save` can write; raise `ValueError` for another."""
-    if path.suffix.lower() not in (".html", ".svg", ".json"):
-        raise ValueError(f"a timeline is saved as .html, .svg or .json, not as {path.name!r}")
-    return path.suffix.lower()
-
-
-def _render(form: str, data: dict[str, Any]) -> str:
-    # Imported here: who only counts threads draws nothing.
-    if form == ".json":
-        import json
-
-        from ._trace import trace_events
-
-        return json.dumps(trace_events(data))
-    from . import _picture
-
-    return _picture.html(data) if form == ".html" else _picture.svg(data)
 
 
 def _as_dict(life: Life) -> dict[str, Any]:
