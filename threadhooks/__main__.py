@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
         "of them crashed or never ended, and which hooks failed.",
         epilog="The exit status is the program's.",
     )
-    run.add_argument("-m", dest="module", action="store_true", help="it is the name of a module, not a file")
+    run.add_argument("-m", dest="module", action="store_true", help="the program is a module, as for `python -m`")
     run.add_argument(
         "--timeline",
         type=_picture,
