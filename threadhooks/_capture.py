@@ -290,6 +290,20 @@ def _raised(error: BaseException) -> tuple[str, str, CodeType | None, int]:
     return name, message, traceback.tb_frame.f_code, traceback.tb_lasti
 
 
+def where(frame: FrameType | None, *, ours: bool) -> tuple[CodeType, int] | None:
+    """The innermost instruction outside the standard library, since what waits there does so for somebody.
+
+    `ours` says that the frame is that of the thread which asks.
+    """
+    while ours and frame is not None and str(frame.f_globals.get("__name__")).startswith("threadhooks."):
+        frame = frame.f_back
+    innermost = frame
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names:
+        frame = frame.f_back
+    frame = frame or innermost
+    return None if frame is None else (frame.f_code, frame.f_lasti)
+
+
 def _after_fork_in_child() -> None:
     for capture in list(_open):
         capture.lock = threading.RLock()  # another thread may have held it

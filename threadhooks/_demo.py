@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import threadhooks
+from .plugins import Plugin
 
 # The program. Each of four threads opens a connection, and asks for three cleanups at its end.
 
@@ -126,7 +126,7 @@ def in_plain_python() -> Iterator[AtExit]:
 def with_threadhooks() -> Iterator[AtExit]:
     """Three plugins, which need not know of each other."""
     with ExitStack() as stack:
-        plugins = {name: stack.enter_context(threadhooks.Plugin(name)) for name in ("database", "audit", "log")}
+        plugins = {name: stack.enter_context(Plugin(name)) for name in ("database", "audit", "log")}
         yield lambda owner, cleanup: plugins[owner].register(cleanup)
 
 

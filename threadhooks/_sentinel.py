@@ -100,8 +100,8 @@ _exiting: dict[int, Attachment] = own_thread_only({}, lambda ident, attachment: 
 # Whether there are any. A name of its own, since each registration asks: True and False are immortal, so on the
 # free-threaded build threads that ask at the same time share no reference count.
 _exits = False
-# Called in a thread that was attached, as the last thing of its exit, with its attachment. By an opaque key. Unlike what
-# `_over` tells, it makes no thread attach.
+# Called in a thread that was attached, as the last thing of its exit, with its attachment. By an opaque key. Unlike
+# what `_over` tells, it makes no thread attach.
 after_exit: dict[object, Callable[[Attachment], object]] = {}
 
 

@@ -1,4 +1,4 @@
-"""A few lines that tell what the threads of a program have done."""
+"""What the threads of a program have done, in numbers, and in a few lines."""
 
 from __future__ import annotations
 
@@ -10,31 +10,61 @@ from typing import Any
 _MOST = 10  # lines of each kind
 
 
+def counts(threads: list[dict[str, Any]], duration: float) -> dict[str, Any]:
+    """Return how many threads have done what, without the main one."""
+    others = [thread for thread in threads if not thread["main"]]
+    ended = sum(thread["ended"] is not None for thread in others)
+    longest = max(others, key=lambda thread: _length(thread, duration), default=None)
+    return {
+        "started": sum(thread["started"] is not None for thread in others),
+        "older": sum(thread["started"] is None for thread in others),
+        "ended": ended,
+        "crashed": sum(thread["exception"] is not None for thread in others),
+        "running": len(others) - ended,
+        "most_at_once": _most_at_once(others),
+        "longest": None if longest is None else longest["number"],
+    }
+
+
+def _length(thread: dict[str, Any], duration: float) -> float:
+    end: float = duration if thread["ended"] is None else thread["ended"]
+    return end - (thread["started"] or 0.0)
+
+
+def _most_at_once(threads: list[dict[str, Any]]) -> int:
+    changes = [(thread["started"] or 0.0, 1) for thread in threads]
+    changes += [(thread["ended"], -1) for thread in threads if thread["ended"] is not None]
+    most = now = 0
+    for _, change in sorted(changes):
+        now += change
+        most = max(most, now)
+    return most
+
+
 def summary(data: dict[str, Any], folder: str) -> str:
     """Return the lines for what `Timeline.as_dict` has returned. Files in `folder` are named relative to it."""
     return "".join(f"{line.rstrip()}\n" for line in _lines(data, folder))
 
 
 def _lines(data: dict[str, Any], folder: str) -> Iterator[str]:
-    counts = data["summary"]
+    count = data["summary"]
     threads = {thread["number"]: thread for thread in data["threads"] if not thread["main"]}
     yield f"threadhooks: {data['program'] or 'this program'}, {_time(data['duration'])}"
-    if not threads and not counts["started"]:
+    if not threads and not count["started"]:
         yield _line("started", "no thread")
     else:
-        width = max(len(f"{counts[key]:,}") for key in ("started", "ended", "crashed", "running", "most_at_once"))
+        width = max(len(f"{count[key]:,}") for key in ("started", "ended", "crashed", "running", "most_at_once"))
         for label, key, more in (
-            ("started", "started", f"and {counts['older']:,} older or foreign" if counts["older"] else ""),
+            ("started", "started", f"and {count['older']:,} older or foreign" if count["older"] else ""),
             ("ended", "ended", f"{data['left_out']:,} left out, see --limit" if data["left_out"] else ""),
             ("crashed", "crashed", ""),
             ("still running", "running", ""),
             ("most at one time", "most_at_once", "besides the main thread"),
         ):
-            yield _line(label, f"{counts[key]:>{width},}  {more}")
-    if counts["longest"] in threads:
-        longest = threads[counts["longest"]]
-        end = data["duration"] if longest["ended"] is None else longest["ended"]
-        yield _line("longest", f"{longest['name']}, {_time(end - (longest['started'] or 0))}")
+            yield _line(label, f"{count[key]:>{width},}  {more}")
+    if count["longest"] in threads:
+        longest = threads[count["longest"]]
+        yield _line("longest", f"{longest['name']}, {_time(_length(longest, data['duration']))}")
     yield from _several("crashed", [_crash(thread, folder) for thread in threads.values() if thread["exception"]])
     left = [_left(thread, folder) for thread in threads.values() if thread["ended"] is None]
     yield from _several("never ended", left)

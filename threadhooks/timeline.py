@@ -30,8 +30,9 @@ from time import perf_counter
 from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._capture import Capture, Record
+from ._capture import Capture, Record, where
 from ._saving import render, suffix
+from ._summary import counts
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -192,9 +193,13 @@ class Timeline:
         """
         seen = self._seen()
         capture = self._capture
-        others = [life for life in seen.lives if not life.main]
-        ended = sum(life.ended is not None for life in others)
-        longest = max(others, key=lambda life: _length(life, seen.duration), default=None)
+        threads = [_as_dict(life) for life in seen.lives]
+        summary = counts(threads, seen.duration)
+        summary["started"] += capture.left_out
+        summary["ended"] += capture.left_out
+        summary["crashed"] += capture.left_out_crashed
+        summary["most_at_once"] = max(summary["most_at_once"], capture.most_at_once)
+        summary["hooks_failed"] = len(seen.failures) + capture.left_out_failures
         return {
             "format": "threadhooks-timeline",
             "version": 1,
@@ -205,17 +210,8 @@ class Timeline:
             "duration": seen.duration,
             "limit": self._limit,
             "left_out": capture.left_out,
-            "summary": {
-                "started": sum(life.started is not None for life in others) + capture.left_out,
-                "older": sum(life.started is None for life in others),
-                "ended": ended + capture.left_out,
-                "crashed": sum(life.exception is not None for life in others) + capture.left_out_crashed,
-                "running": len(others) - ended,
-                "most_at_once": max(_most_at_once(others), capture.most_at_once),
-                "longest": None if longest is None else longest.number,
-                "hooks_failed": len(seen.failures) + capture.left_out_failures,
-            },
-            "threads": [_as_dict(life) for life in seen.lives],
+            "summary": summary,
+            "threads": threads,
             "hooks": [failure._asdict() for failure in seen.failures],
         }
 
@@ -316,13 +312,13 @@ def _sort_out(
             ends[record] = record.ended
         elif thread is not None:
             record.describe(thread)
-            places[record] = _where(frames.get(record.ident), ours=record.ident == here)
+            places[record] = _here(frames.get(record.ident), ours=record.ident == here)
         elif record.run_ended is not None:  # its hooks are being run, or it could not be attached
             frame = frames.get(record.ident)
             if frame is None:
                 ends[record] = record.run_ended
             else:
-                places[record] = _where(frame, ours=False)
+                places[record] = _here(frame, ours=False)
         elif record.started is None:  # it has ended unnoticed
             ends[record] = now
         # Or else it could not be started, or is just about to be.
@@ -334,35 +330,15 @@ def _as_dict(life: Life) -> dict[str, Any]:
     return {key: value._asdict() if isinstance(value, (Place, Raised)) else value for key, value in parts.items()}
 
 
-def _length(life: Life, duration: float) -> float:
-    return (duration if life.ended is None else life.ended) - (life.started or 0.0)
-
-
-def _most_at_once(lives: list[Life]) -> int:
-    changes = [(life.started or 0.0, 1) for life in lives]
-    changes += [(life.ended, -1) for life in lives if life.ended is not None]
-    most = now = 0
-    for _, change in sorted(changes):
-        now += change
-        most = max(most, now)
-    return most
-
-
 def _place(code: CodeType, lasti: int) -> Place:
     line = next((line for start, end, line in code.co_lines() if start <= lasti < end and line), code.co_firstlineno)
     return Place(code.co_filename, line, getattr(code, "co_qualname", code.co_name))
 
 
+def _here(frame: FrameType | None, *, ours: bool) -> Place | None:
+    found = where(frame, ours=ours)
+    return None if found is None else _place(*found)
+
+
 def _raised(name: str, message: str, code: CodeType | None, lasti: int) -> Raised:
     return Raised(name, message, *(_place(code, lasti) if code is not None else ("", 0, "")))
-
-
-def _where(frame: FrameType | None, *, ours: bool) -> Place | None:
-    """The innermost line outside the standard library: what waits there, does so for somebody."""
-    while ours and frame is not None and str(frame.f_globals.get("__name__")).startswith("threadhooks."):
-        frame = frame.f_back
-    innermost = frame
-    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names:
-        frame = frame.f_back
-    frame = frame or innermost
-    return None if frame is None else _place(frame.f_code, frame.f_lasti)

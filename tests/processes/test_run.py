@@ -236,7 +236,8 @@ PROGRAMS = {
         """,
 }
 if sys.version_info < (3, 11):  # it keeps tracebacks of its own for what is raised again: they show a line of ours
-    del PROGRAMS["crash in a thread"], PROGRAMS["excepthook that fails"]
+    for name in "crash in a thread", "excepthook that fails", "ctrl-c as threads are joined":
+        del PROGRAMS[name]
 
 # They never began, or ended in a way that nobody in the process is told of.
 NOT_TOLD = ("syntax", "os._exit", "another signal", "closes both", "handles sigterm for a time")
