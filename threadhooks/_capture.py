@@ -24,6 +24,7 @@ from contextlib import AbstractContextManager
 from threading import get_ident
 from time import perf_counter
 from types import CodeType, FrameType
+from typing import Any
 
 from ._attachment import Attachment
 from ._report import describe, watchers
@@ -85,16 +86,13 @@ class Record:
     foreign: bool
 
     def describe(self, thread: threading.Thread) -> None:
-        """Note what the thread says of itself."""
-        self.ident = thread.ident or 0
-        self.native_id = thread.native_id
+        """Note what `threading` knows of the thread. Not what its class says: that may compute it, and fail."""
+        known: Any = thread
+        self.name = known._name
+        self.daemon = known._daemonic
+        self.ident = known._ident or 0
+        self.native_id = known._native_id
         self.foreign = isinstance(thread, threading._DummyThread)
-        try:  # a subclass may compute them, and fail
-            self.name = thread.name
-            self.daemon = thread.daemon
-        except Exception:  # noqa: BLE001
-            self.name = f"<unnamed thread {self.ident}>"
-            self.daemon = False
 
 
 class Capture:
@@ -150,7 +148,7 @@ class Capture:
 
     # The rest is called in every thread, from finalisers, too.
 
-    def _starts(self, thread: threading.Thread) -> None:
+    def _starts(self, thread: Any) -> None:
         frame: FrameType = sys._getframe(2)  # beyond this, and the wrapper that calls it
         while frame.f_globals.get("__name__") in _START_FOR_OTHERS and frame.f_back is not None:
             frame = frame.f_back
@@ -159,7 +157,7 @@ class Capture:
         record.lasti = frame.f_lasti
         record.number = record.run_ended = record.ended = record.exception = None
         try:  # here, since threading deletes it as run() ends
-            target = thread._target  # type: ignore[attr-defined]
+            target = thread._target
             record.target = target.__module__, target.__qualname__
         except AttributeError:
             record.target = _target(thread)
@@ -172,26 +170,27 @@ class Capture:
         record.started = perf_counter()
         live[key] = record
 
-    def _ran(self, thread: threading.Thread, error: BaseException | None, attached: bool) -> None:
+    def _ran(self, thread: Any, error: BaseException | None, attached: bool) -> None:
         now = perf_counter()
-        record = self.live.get(id(thread)) if attached else self.live.pop(id(thread), None)
+        live = self.live
+        record = live.get(id(thread)) if attached else live.pop(id(thread), None)
         if record is None:
             return
         record.run_ended = now
         # This is record.describe(thread), written out for speed.
-        record.ident = get_ident()
-        record.native_id = thread.native_id
+        record.name = thread._name
+        record.daemon = thread._daemonic
+        record.ident = thread._ident
+        record.native_id = thread._native_id
         record.foreign = False
-        try:
-            record.name = thread.name
-            record.daemon = thread.daemon
-        except Exception:  # noqa: BLE001
-            record.describe(thread)
         if error is not None and not isinstance(error, SystemExit):
             record.exception = _raised(error)
         if not attached:
             record.ended = now
-            self._keep(record)
+            if len(self.ended) < self.limit:
+                self.ended.append(record)
+            else:
+                self._keep(record)
 
     def _exited(self, attachment: Attachment) -> None:
         thread = attachment.thread
