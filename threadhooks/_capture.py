@@ -32,7 +32,7 @@ from ._sentinel import after_exit
 from .announce import after_run, before_start, installed
 from .plugins import Plugin
 
-# These start threads for somebody else, who is the one to name.
+# These start threads for somebody else, who is the one to name. (The last one wraps `Thread.start`.)
 _START_FOR_OTHERS = frozenset(
     {
         "asyncio.base_events",
@@ -41,6 +41,7 @@ _START_FOR_OTHERS = frozenset(
         "concurrent.futures.thread",
         "multiprocessing.pool",
         "threading",
+        "threadhooks.announce",
     }
 )
 _LONGEST_MESSAGE = 500  # characters of what an exception says
@@ -149,7 +150,7 @@ class Capture:
     # The rest is called in every thread, from finalisers, too.
 
     def _starts(self, thread: Any) -> None:
-        frame: FrameType = sys._getframe(2)  # beyond this, and the wrapper that calls it
+        frame: FrameType = sys._getframe(2)  # beyond this, and who calls it
         while frame.f_globals.get("__name__") in _START_FOR_OTHERS and frame.f_back is not None:
             frame = frame.f_back
         record = Record()
