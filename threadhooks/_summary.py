@@ -57,7 +57,7 @@ def _lines(data: dict[str, Any], folder: str) -> Iterator[str]:
         for label, key, more in (
             ("started", "started", f"and {count['older']:,} older or foreign" if count["older"] else ""),
             ("ended", "ended", f"{data['left_out']:,} left out, see --limit" if data["left_out"] else ""),
-            ("crashed", "crashed", ""),
+            ("crashed", "crashed", "of these" if count["crashed"] else ""),
             ("still running", "running", ""),
             ("most at one time", "most_at_once", "besides the main thread"),
         ):

@@ -370,7 +370,7 @@ def test_the_summary(save: Save) -> None:
         threadhooks: program.py, TIME
           started           5
           ended             2
-          crashed           1
+          crashed           1  of these
           still running     3
           most at one time  4  besides the main thread
           longest           poller, TIME
