@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
+import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,3 +56,31 @@ def with_its_sentinel(steal: Steal, register: Callable[[], object]) -> tuple[thr
     thread = in_thread(lambda: stolen.extend(steal(register)))
     assert len(stolen) == 2
     return thread, stolen
+
+
+def interrupted(command: list[str], cwd: Path) -> tuple[str, str, int]:
+    """Run a command that takes long, until it shows progress on a terminal; then press Ctrl-C. What it has said."""
+    pty: Any = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    with subprocess.Popen(
+        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, encoding="utf-8"
+    ) as process:
+        os.close(theirs)
+        said = b""
+        try:
+            while b" of " not in said:
+                said += os.read(ours, 10_000)
+            process.send_signal(signal.SIGINT)
+            while True:
+                if not select.select([ours], [], [], 10)[0]:
+                    process.send_signal(signal.SIGINT)  # the first may have come in a finaliser, which drops it
+                elif more := os.read(ours, 10_000):
+                    said += more
+                else:
+                    break
+        except OSError:  # Linux's way to say that it has ended
+            pass
+        out, _ = process.communicate(timeout=LONG)
+    os.close(ours)
+    return out, said.decode("utf-8"), process.returncode

@@ -24,6 +24,7 @@ __all__ = (
     "Plugin",
     "ThreadInfo",
     "ThreadSignal",
+    "Timeline",
     "announced",
     "attach",
     "install",
@@ -40,6 +41,7 @@ __all__ = (
 
 if _typing.TYPE_CHECKING:
     from . import aio as aio
+    from .timeline import Timeline as Timeline
 else:
 
     def __getattr__(name: str) -> object:
@@ -47,4 +49,8 @@ else:
             import importlib
 
             return importlib.import_module(f"{__name__}.aio")
+        if name == "Timeline":  # nor does a program that captures no threads need what that takes
+            from .timeline import Timeline
+
+            return Timeline
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

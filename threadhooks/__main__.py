@@ -1,112 +1,92 @@
-"""``python -m threadhooks demo``: the main job of the package, done before your eyes."""
+"""``python -m threadhooks``: see what the threads of a program do, or what this package is for."""
 
 from __future__ import annotations
 
 import argparse
-import sqlite3
-import tempfile
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-
-import threadhooks
-
-_printing = threading.Lock()
 
 
-def say(text: str) -> None:
-    """Print a line with the thread it comes from."""
-    with _printing:
-        print(f"{threading.current_thread().name:>12}  {text}", flush=True)
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, and do what it says; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m threadhooks", description="See what the threads of a program do.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    demo = commands.add_parser("demo", help="show in fifteen seconds what this package is for")
+    demo.description = "Run one program twice, without and with threadhooks, and show what becomes of its threads."
+    run = commands.add_parser(
+        "run",
+        help="run a program, and tell what its threads have done",
+        usage="%(prog)s [options] script.py [argument ...]\n       %(prog)s [options] -m module [argument ...]",
+        description="Run a program unchanged. When it has ended, tell on stderr how many threads it has started, which "
+        "of them crashed or never ended, and which hooks failed.",
+        epilog="The exit status is the program's.",
+    )
+    run.add_argument("-m", dest="module", action="store_true", help="the program is a module, as for `python -m`")
+    run.add_argument(
+        "--timeline",
+        type=_picture,
+        metavar="FILE",
+        help="draw what was seen: .html is a page to explore, .svg an image, .json a trace for Perfetto",
+    )
+    run.add_argument(
+        "--json",
+        type=_file,
+        metavar="FILE",
+        help="write the summary and every thread as JSON to FILE (- is stdout), and nothing to stderr",
+    )
+    run.add_argument(
+        "--limit",
+        type=_positive,
+        default=10_000,
+        metavar="N",
+        help="keep the first N threads that have ended, and count later ones (%(default)s)",
+    )
+    run.add_argument("program", help=argparse.SUPPRESS)
+    run.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    # Each command is imported when it is wanted: a program that is run shall find as little as possible of ours.
+    if options.command == "run":
+        from ._runner import run as run_program
+
+        run_program(
+            options.program,
+            options.arguments,
+            module=options.module,
+            limit=options.limit,
+            picture=options.timeline,
+            json_to=options.json,
+        )
+        return 0
+    if options.command == "demo":
+        from ._demo import demo as show
+
+        return show()
+    parser.print_help()
+    return 0
 
 
-def report(args: threading.ExceptHookArgs) -> None:
-    """What a hook raised ends up here: `threading.excepthook`, in one line for this demo."""
-    notes = "; ".join(getattr(args.exc_value, "__notes__", ()))
-    say(f"reported  {type(args.exc_value).__name__}: {args.exc_value} ({notes})")
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
-def demo() -> int:
-    """Four threads, a connection each, two plugins that don't know of each other, and a hook that fails."""
-    opened: dict[str, str] = {}
-    closed: dict[str, str] = {}
-
-    database = threadhooks.Plugin("database")
-    audit = threadhooks.Plugin("audit")
-
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "demo.sqlite3")
-        with sqlite3.connect(file) as connection:
-            connection.execute("CREATE TABLE work (thread TEXT, job INTEGER)")
-        connection.close()
-
-        def close(connection: sqlite3.Connection, owner: str) -> None:
-            connection.close()  # sqlite3 itself refuses this in any thread but the one that opened it
-            closed[owner] = threading.current_thread().name
-            say("closed    its connection")
-
-        @threadhooks.per_thread
-        def connection_of_this_thread() -> Any:
-            name = threading.current_thread().name
-            connection = sqlite3.connect(file, timeout=30)
-            opened[name] = name
-            say("opened    its connection")
-            try:
-                yield connection
-            finally:
-                close(connection, name)
-
-        @audit.thread_started
-        def started(thread: threading.Thread, **extra: Any) -> None:
-            say("started")
-            audit.register(fail)
-            database.register(say, "signed    off from the database")
-
-        def fail() -> None:
-            raise OSError("the audit log is full")
-
-        @audit.thread_exited
-        def exited(thread: threading.Thread, info: threadhooks.ThreadInfo, **extra: Any) -> None:
-            say(f"exited    (native id {info.native_id}); the audit heard of it all the same")
-
-        def work(job: int) -> None:
-            connection = connection_of_this_thread()
-            with connection:
-                connection.execute("INSERT INTO work VALUES (?, ?)", (threading.current_thread().name, job))
-            everyone_has_a_job.wait(30)
-
-        everyone_has_a_job = threading.Barrier(4)
-        excepthook, threading.excepthook = threading.excepthook, report
-        try:
-            with threadhooks.installed(), ThreadPoolExecutor(4, "worker") as pool:
-                for future in [pool.submit(work, job) for job in range(8)]:
-                    future.result()
-                say("the pool is shut down; its threads end")
-        finally:
-            threading.excepthook = excepthook
-            database.close()
-            audit.close()
-
-        connection = sqlite3.connect(file)
-        rows = connection.execute("SELECT count(*), count(DISTINCT thread) FROM work").fetchone()
-        connection.close()
-
-    ok = opened == closed and len(closed) == 4
-    say(f"{rows[0]} rows were written by {rows[1]} threads")
-    for owner, closer in sorted(closed.items()):
-        say(f"the connection of {owner} was closed in {closer}")
-    say("every connection was closed in its own thread" if ok else "SOMETHING IS WRONG")
-    return 0 if ok else 1
+def _file(text: str) -> Path:
+    path = Path(text)
+    if text != "-" and not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {str(path.parent)!r}")
+    return path
 
 
-def main() -> int:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(prog="python -m threadhooks", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("demo", help=demo.__doc__)
-    parser.parse_args()
-    return demo()
+def _picture(text: str) -> Path:
+    from ._saving import suffix
+
+    path = _file(text)
+    try:
+        suffix(path)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return path
 
 
 if __name__ == "__main__":

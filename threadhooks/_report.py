@@ -139,6 +139,10 @@ def check_receiver(receiver: Any, keywords: Collection[str]) -> None:
         ) from None
 
 
+# Called with what a hook raised, the hook and its thread, before `threading.excepthook` is. By an opaque key.
+watchers: dict[object, Callable[[BaseException, object, threading.Thread | None], object]] = {}
+
+
 def report(error: BaseException, hook: object, thread: threading.Thread | None) -> None:
     """Hand what `hook` raised to `threading.excepthook`, saying which hook it was; never raises."""
     try:
@@ -150,6 +154,9 @@ def report(error: BaseException, hook: object, thread: threading.Thread | None) 
     with suppress(BaseException):  # an exception may refuse notes
         _annotate(error, note)
         printed = sys.version_info >= (3, 11)  # before that, nobody prints them
+    for watch in list(watchers.values()):
+        with suppress(BaseException):  # who only looks on must not cost us the report either
+            watch(error, hook, thread)
     try:
         hand_over: Any = threading.excepthook
         if hand_over is None:  # threading takes its own then, too

@@ -50,6 +50,7 @@ from ._attached import by_key as _attached
 from ._attachment import GREEN, Attachment, ThreadInfo
 from ._fork import check as check_process
 from ._fork import forked, in_child, own_thread_only
+from ._report import report
 
 if sys.implementation.name != "cpython":
     warnings.warn(
@@ -99,6 +100,9 @@ _exiting: dict[int, Attachment] = own_thread_only({}, lambda ident, attachment: 
 # Whether there are any. A name of its own, since each registration asks: True and False are immortal, so on the
 # free-threaded build threads that ask at the same time share no reference count.
 _exits = False
+# Called in a thread that was attached, as the last thing of its exit, with its attachment. By an opaque key. Unlike
+# what `_over` tells, it makes no thread attach.
+after_exit: dict[object, Callable[[Attachment], object]] = {}
 
 
 def current() -> Attachment:
@@ -233,6 +237,12 @@ def end_here(attachment: Attachment) -> None:
         active.pop(ident, None)
     if not (GREEN or thread is None or isinstance(thread, threading._DummyThread)):
         remember_end(attachment.ident, attachment.native_id)
+    if after_exit and thread is not None:
+        for watch in list(after_exit.values()):
+            try:
+                watch(attachment)
+            except BaseException as error:  # noqa: BLE001
+                report(error, watch, thread)
     if attachment.late.entries or attachment.early.entries:
         lose(attachment, "was interrupted too often")
     else:

@@ -57,6 +57,11 @@ Each is called once for every `start()` under `install`, in the thread that call
 start; not for a thread that was started before. The start may still fail. What a callback raises is reported.
 """
 
+# Called in a thread started under install(), as soon as run() has ended: with the thread, what run() raised, and
+# whether the thread is attached, so that `_sentinel.after_exit` follows. This attaches no thread: a receiver of
+# `thread_exiting` would, and to attach a thread costs more than all else that install() does. By an opaque key.
+after_run: dict[object, Callable[[threading.Thread, BaseException | None, bool], object]] = {}
+
 # The threads that run, by ident. `current_thread()` would tell, too, but in a thread that `threading` has not started
 # it makes a dummy, which stays there.
 _active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
@@ -145,11 +150,17 @@ class _Run:
             try:
                 run()
             except BaseException as error:
+                # It is reported as it would be without us. (3.10 keeps a traceback of its own for the `raise` below.)
+                error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+                _tell_run_ended(thread, error, True)
                 _end_run(thread, error)
                 raise
             # A thread of which nobody must be told is not attached by us: that would cost it more than all the rest.
             told = thread_exiting.general or thread_exited.general or thread_exiting.buckets or thread_exited.buckets
-            if told or (by_key and attached_here()):
+            attached = bool(told or (by_key and attached_here()))
+            if after_run:
+                _tell_run_ended(thread, None, attached)
+            if attached:
                 _end_run(thread, None)
         finally:
             announcing.pop(ident, None)
@@ -181,6 +192,14 @@ def announces(thread: threading.Thread) -> bool:
     # another one have its ident.
     foreign = isinstance(thread, threading._DummyThread)
     return isinstance(vars(thread).get("run"), _Run) or (thread.ident in announcing and not foreign)
+
+
+def _tell_run_ended(thread: threading.Thread, error: BaseException | None, attached: bool) -> None:
+    for watch in list(after_run.values()):
+        try:
+            watch(thread, error, attached)
+        except BaseException as failure:  # noqa: BLE001
+            report(failure, watch, thread)
 
 
 def _end_run(thread: threading.Thread, error: BaseException | None) -> None:

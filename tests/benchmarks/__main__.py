@@ -7,10 +7,14 @@ import json
 import platform
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from .measuring import Result, Sizes, compare
 from .worker import ROWS
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for what tests share, whatever the name of this package is
+from progress import show
 
 HEAD = ("what", "beside", "target", "ratio", "quartiles", "reached", "ours", "theirs")
 
@@ -40,7 +44,7 @@ def about(sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     usual = Sizes()
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -61,14 +65,23 @@ def main(argv: list[str] | None = None) -> None:
         print(python, facts["platform"], *map(" ".join, facts["versions"].items()), f"{sizes.rounds} rounds", sep=", ")
         print()
         print(line(HEAD), line(("---",) * len(HEAD)), sep="\n")
-    for row in rows:
-        result = compare(row, sizes)
-        results.append(result)
-        if not options.json:
-            print(line(cells(result)), flush=True)
+    status = 0
+    try:
+        for number, row in enumerate(rows, 1):
+            said = f"row {number} of {len(rows)}, {row.name}: round {{}} of {sizes.rounds}"
+            result = compare(row, sizes, lambda rounds, said=said: show(said.format(rounds)))  # type: ignore[misc]
+            show()
+            results.append(result)
+            if not options.json:
+                print(line(cells(result)), flush=True)
+    except KeyboardInterrupt:
+        show()
+        print(f"interrupted: {len(results)} of {len(rows)} rows are measured", file=sys.stderr)
+        status = 130
     if options.json:
         print(json.dumps({**facts, "rows": [result._asdict() for result in results]}, indent=2, ensure_ascii=False))
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

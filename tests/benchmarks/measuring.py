@@ -109,13 +109,21 @@ def working(row: Row, sizes: Sizes) -> Generator[Callable[[Literal["ours", "peer
             # A clock that stands still gives 0: a thousandth of a nanosecond keeps the ratio finite.
             return max(float(answer), 0.001)
 
-        yield measure  # afterwards, the end of its input ends it
+        try:
+            yield measure  # afterwards, the end of its input ends it
+        except BaseException:
+            process.kill()  # it may be busy for seconds
+            raise
 
 
-def compare(row: Row, sizes: Sizes) -> Result:
-    """Measure both sides of `row` in turns."""
+def compare(row: Row, sizes: Sizes, progress: Callable[[int], object]) -> Result:
+    """Measure both sides of `row` in turns; `progress` is told how many rounds there were."""
+    samples: list[tuple[float, float]] = []
     with working(row, sizes) as measure, working(row, sizes) if row.apart else nullcontext(measure) as other:
-        samples = list(_samples(lambda: measure("ours"), lambda: other("peer"), sizes.rounds))
+        progress(0)
+        for sample in _samples(lambda: measure("ours"), lambda: other("peer"), sizes.rounds):
+            samples.append(sample)
+            progress(len(samples))
     ratios = [peer / ours if row.ratio == "speed" else ours / peer for ours, peer in samples]
     ratio = statistics.median(ratios)
     first, _, third = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3

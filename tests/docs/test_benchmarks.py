@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support import interrupted
+
 HERE = Path(__file__).parents[1]  # and not above, where the package is that may not be the one that is installed
 SMALL = ("--rounds", "1", "--batch", "4", "--attached", "2")
 
@@ -33,6 +35,7 @@ def test_json() -> None:
         "memory-finalize": "≤ 0.60",
         "thread-finalize": "≤ 1.00",
         "thread-installed": "≤ 1.10",
+        "thread-timeline": "≤ 1.15",
         "crowd": "≤ 1.10",
         "send": "≤ 1.50",
         "disconnect": "≤ 2.00",
@@ -62,3 +65,14 @@ def test_unknown_name() -> None:
     run = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=100)
     assert run.returncode == 2
     assert "register-finalize" in run.stderr
+
+
+def test_ctrl_c() -> None:
+    """On a terminal it shows how far it is. Ctrl-C ends it with what it has, without a traceback."""
+    command = [sys.executable, "-W", "error", "-m", "benchmarks", "--json", "--only", "thread", "--rounds", "10000"]
+    out, err, code = interrupted(command, HERE)
+    assert code == 130
+    assert json.loads(out)["rows"] == []
+    assert "round 0 of 10000" in err
+    assert err.rstrip().endswith("rows are measured")
+    assert "Traceback" not in err

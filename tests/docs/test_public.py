@@ -128,7 +128,7 @@ def test_the_only_dependency(program: Callable[..., Any]) -> None:
         """
         import os, sys, sysconfig
         before = set(sys.modules)
-        import threadhooks, threadhooks.__main__
+        import threadhooks, threadhooks.__main__, threadhooks._demo, threadhooks._runner
         new = {name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names
         # Distributors may add a module of their own to the standard library.
         print([name for name in sorted(new) if not os.path.exists(f"{sysconfig.get_path('stdlib')}/{name}.py")])

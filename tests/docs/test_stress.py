@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from support import interrupted
 
 HERE = Path(__file__).parents[1] / "stress"
 
@@ -43,3 +44,24 @@ def test_memory_stays_flat() -> None:
     """Neither the resident size nor the number of objects grows with the threads that come and go."""
     done = run(HERE / "memory.py", "--threads", "4000")
     assert (done.stderr, done.returncode) == ("", 0), done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [str(HERE), "--exits", "1000000"],
+        [str(HERE), "--exits", "1000000", "--processes", "2"],
+        pytest.param(
+            [str(HERE / "memory.py"), "--threads", "1000000"],
+            marks=pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="it reads /proc"),
+        ),
+    ],
+    ids=["one process", "two", "memory"],
+)
+def test_ctrl_c(arguments: list[str]) -> None:
+    """On a terminal they show how far they are. Ctrl-C ends them with what they have, without a traceback."""
+    out, err, code = interrupted([sys.executable, "-W", "error", *arguments], HERE)
+    assert code == 130, (out, err)
+    assert out
+    assert "interrupted" in err.splitlines()[-1]
+    assert "Traceback" not in err

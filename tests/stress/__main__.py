@@ -29,12 +29,16 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import get_native_id
 from typing import Any
 
 import threadhooks
 from threadhooks import threadref
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for what tests share, however this is called
+from progress import show
 
 BATCH = 32  # threads that end at the same time
 HOOKS = 4  # that each of them registers at first
@@ -503,8 +507,7 @@ def shutdown_round(number: int, figures: Counter[str]) -> None:
     figures["hooks at shutdown"] += len(must)
 
 
-def campaign(exits: int, seconds: float) -> Counter[str]:
-    figures: Counter[str] = Counter(dict.fromkeys(("exits", "hooks", "run, say the hooks"), 0))
+def campaign(exits: int, seconds: float, figures: Counter[str]) -> None:
     excepthook, threading.excepthook = threading.excepthook, lambda args: reported.append(args.exc_value)
     switch_interval = sys.getswitchinterval()
     deadline = time.monotonic() + seconds
@@ -513,31 +516,55 @@ def campaign(exits: int, seconds: float) -> Counter[str]:
             for number in itertools.count():
                 if figures["exits"] >= exits or time.monotonic() > deadline:
                     break
+                show(f"{figures['exits']:,} of {exits:,} threads have ended")
                 sys.setswitchinterval((1e-6, 1e-4, 5e-3)[number // 8 % 3])
                 run_batch(number, pool, figures)
     finally:
+        for thread in threading.enumerate():  # after Ctrl-C, some of a batch are there
+            if thread is not threading.main_thread():
+                with suppress(RuntimeError):  # it came within start()
+                    thread.join(60)
         threading.excepthook = excepthook
         sys.setswitchinterval(switch_interval)
     for number in range(3 + figures["exits"] // 20_000):
+        show(f"interpreters end: {number} have")
         shutdown_round(number, figures)
     left = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     if left or steady.pending() or len(threadhooks.thread_exited.receivers) != 1:
         failures["left behind"].append(f"{left}, {steady.pending()}, {threadhooks.thread_exited.receivers}")
-    return figures
 
 
-def together(processes: int, options: argparse.Namespace) -> Counter[str]:
+def together(processes: int, options: argparse.Namespace, figures: Counter[str]) -> None:
     """The same in several processes at a time, since one can't use two cores while there is a GIL; their sums."""
-    arguments = ["--exits", str(options.exits // processes), "--seconds", str(options.seconds), "--json"]
+    arguments = ["--exits", str(options.exits // processes), "--seconds", str(options.seconds), "--json", "--quiet"]
     command = [sys.executable, __file__, *arguments]
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") for _ in range(processes)]
-    figures: Counter[str] = Counter()
-    for child in children:
-        said = json.loads(child.communicate()[0] or '{"figures": {}, "failures": {"left behind": 1}}')
-        figures.update(said["figures"])
-        for way, count in said["failures"].items():
+    children = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        for _ in range(processes)
+    ]
+    interrupted = False
+    for number, child in enumerate(children):
+        try:
+            show(f"{number} of {processes} processes have ended")
+            said, complaint = child.communicate()
+        except KeyboardInterrupt:
+            interrupted = True
+            for other in children:
+                other.send_signal(signal.SIGINT)  # a terminal has sent it to them as well
+            try:
+                said, complaint = child.communicate(timeout=10)
+            except subprocess.TimeoutExpired:  # it came in a finaliser, which drops it
+                child.kill()
+                said, complaint = child.communicate()
+        if not interrupted:  # or else it may be that it was interrupted before it could expect that
+            sys.stderr.write(complaint)
+        nothing = {"figures": {}, "failures": {"left behind": int(not interrupted)}}
+        result = json.loads(said) if said else nothing
+        figures.update(result["figures"])
+        for way, count in result["failures"].items():
             failures[way] += ["see above"] * count
-    return figures
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def main() -> int:
@@ -547,6 +574,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after that long in any case")
     parser.add_argument("--processes", type=int, default=1, help="that share the work (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--end", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.end:
@@ -554,12 +582,21 @@ def main() -> int:
         return 0
     # From 3.12 on, os.fork() warns of threads: they are why we fork.
     warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+    if options.quiet:
+        sys.stderr.isatty = lambda: False  # type: ignore[method-assign]
     began = time.monotonic()
-    if options.processes > 1:
-        figures = together(options.processes, options)
-    else:
-        figures = campaign(options.exits, options.seconds)
+    figures: Counter[str] = Counter(dict.fromkeys(("exits", "hooks", "run, say the hooks"), 0))
+    interrupted = False
+    try:
+        if options.processes > 1:
+            together(options.processes, options, figures)
+        else:
+            campaign(options.exits, options.seconds, figures)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what comes now, is quick
+        interrupted = True
     took = time.monotonic() - began
+    show()
     failed = sum(map(len, failures.values()))
     python = f"{platform.python_implementation()} {platform.python_version()}"
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
@@ -576,6 +613,9 @@ def main() -> int:
     for way, cases in failures.items():
         for case in cases[:3]:
             print(f"{way}: {case}", file=sys.stderr)
+    if interrupted:
+        print(f"interrupted after {figures['exits']:,} of {options.exits:,} threads", file=sys.stderr)
+        return 130
     return 1 if failed else 0
 
 

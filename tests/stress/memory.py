@@ -27,6 +27,9 @@ from typing import Any
 import threadhooks
 from threadhooks import threadref
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for what tests share, however this is called
+from progress import show
+
 SAMPLES = 24
 ATTEMPTS = 4
 BATCH = 16
@@ -117,9 +120,11 @@ def run(threads: int) -> None:
 def measure(chunk: int) -> list[str]:
     """Let threads come and go, print the figures, and return the names of those that grew."""
     samples = []
-    for _ in range(SAMPLES):
+    for number in range(SAMPLES):
+        show(f"{number * chunk:,} of {SAMPLES * chunk:,} threads have ended")
         run(chunk)
         samples.append(sample())
+    show()
     grown = []
     for name, allowed in ALLOWED.items():
         values = [taken[name] for taken in samples]
@@ -145,8 +150,19 @@ def main() -> int:
     print(f"{sys.version.split(' (')[0]}: {chunk * SAMPLES:,} threads")
     if LOGGING_USES_A_THREAD_LOCAL:
         print("without hooks that log: this version of logging leaks there")
+    try:
+        return attempts(chunk, reports)
+    except KeyboardInterrupt:
+        show()
+        print("interrupted: what is not printed above, was not measured to its end", file=sys.stderr)
+        return 130
+
+
+def attempts(chunk: int, reports: list[int]) -> int:
+    """Measure until it is clear whether something grows; return the exit status."""
     with threadhooks.installed():
-        run(max(chunk, 2000))  # the warm-up
+        show("warming up")
+        run(max(chunk, 2000))
         reports[0] = 0
         for attempt in range(1, ATTEMPTS + 1):
             grown = measure(chunk)

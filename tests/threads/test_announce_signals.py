@@ -144,7 +144,7 @@ def test_threading_hears_of_a_crash_once(
 
 
 def test_the_traceback_of_a_crash(reports: list[threading.ExceptHookArgs]) -> None:
-    """The traceback of a crash is that of a bare thread, with one entry more, where we call `run()`."""
+    """The traceback of a crash is that of a bare thread. (On 3.10 it has one entry more, where we call `run()`.)"""
 
     def frames() -> list[tuple[str, int | None]]:
         in_thread(crash)
@@ -153,10 +153,10 @@ def test_the_traceback_of_a_crash(reports: list[threading.ExceptHookArgs]) -> No
     bare = frames()
     with installed():
         ours = frames()
-    added = [number for number in range(len(ours)) if ours[:number] + ours[number + 1 :] == bare]
-    assert len(added) == 1
     assert ours[-1][0] == "crash"
-    assert 0 < added[0] < len(ours) - 1
+    if sys.version_info < (3, 11):
+        del ours[1]
+    assert ours == bare
 
 
 def test_an_exit_is_quiet(announce: Announce, capfd: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
@@ -167,7 +167,7 @@ def test_an_exit_is_quiet(announce: Announce, capfd: pytest.CaptureFixture[str],
 
 
 def test_a_crash_is_printed_as_before(capfd: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    """What `threading` prints of a crash is what it prints without us, but for one entry of the traceback."""
+    """What `threading` prints of a crash is what it prints without us; on 3.10, with an entry more in the traceback."""
     monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
 
     def printed() -> list[str]:
@@ -177,10 +177,10 @@ def test_a_crash_is_printed_as_before(capfd: pytest.CaptureFixture[str], monkeyp
     bare = printed()
     with installed():
         ours = printed()
-    assert ours[:2] == bare[:2] == ["Exception in thread crashes:", "Traceback (most recent call last):"]
-    assert [line for line in bare if line not in ours] == []
-    files = [line for line in ours if line.startswith("  File ")]
-    assert len(files) == len([line for line in bare if line.startswith("  File ")]) + 1
+    assert bare[:2] == ["Exception in thread crashes:", "Traceback (most recent call last):"]
+    if sys.version_info < (3, 11):
+        del ours[4:6]
+    assert ours == bare
 
 
 def test_the_exception_is_not_kept(announce: Announce, plugin: Plugin, no_report: None, no_collection: None) -> None:

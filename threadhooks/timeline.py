@@ -1,0 +1,344 @@
+"""What the threads of a program did, and when: as a picture, or to be asked.
+
+Guarantees:
+
+- A `Timeline` sees every `threading.Thread` that is started while it is open, and every thread whose hooks run then. It
+  sees all that `threading.enumerate()` has at its beginning, and the foreign ones that it has at its end.
+- It keeps no thread, frame, exception, target or argument alive. Its memory is bounded by `limit` and by the number of
+  threads that are alive; what is left out, it counts.
+- Any number of them may be open at a time.
+
+What it does not promise:
+
+- A thread that is older than the capture, or foreign, and that has no hooks, ends unnoticed. If it is gone by the end
+  of the capture, it is said to have ended then.
+- A thread whose class does not let us put its `run` is seen only as long as it runs.
+- What happens after `run()` in a thread without hooks, such as the destruction of thread-locals, does not count as its
+  life: to wait for that would cost more than the rest of the capture.
+- A forked child has a copy, which goes on there without the parent's other threads.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import sys
+import threading
+from pathlib import Path
+from threading import get_ident
+from time import perf_counter
+from types import CodeType, FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._capture import Capture, Record, where
+from ._saving import render, suffix
+from ._summary import counts
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ("Failure", "Life", "Place", "Raised", "Timeline")
+
+
+class Place(NamedTuple):
+    """A line of a program."""
+
+    file: str
+    """The file that it is in, as the interpreter names it."""
+    line: int
+    """Its number in the file, from 1 on."""
+    function: str
+    """The function that it is in: its qualified name, on 3.10 its name."""
+
+
+class Raised(NamedTuple):
+    """What `run()` raised."""
+
+    type: str
+    """The name of its class, with the module unless that is `builtins`."""
+    message: str
+    """What it says, cut after 500 characters."""
+    file: str
+    """The file in which it was raised; if that is not known, this and `function` are empty, and `line` is 0."""
+    line: int
+    """The line that raised it."""
+    function: str
+    """The function that raised it."""
+
+
+class Life(NamedTuple):
+    """What is known of one thread. Times are in seconds since the capture began."""
+
+    number: int
+    """The thread's number in this capture, in the order in which threads were seen first; the main thread has 0."""
+    name: str
+    """Its name, the last one if it had several."""
+    target: str | None
+    """The function that it runs, with its module, if that is known."""
+    ident: int
+    """Its `threading.get_ident()`; 0 as long as it has none."""
+    native_id: int | None
+    """Its `threading.get_native_id()`, if that is known."""
+    main: bool
+    """Whether it is the main thread."""
+    daemon: bool
+    """Whether it is a daemon."""
+    foreign: bool
+    """Whether it was not started by `threading`, but by C code or `_thread`."""
+    started: float | None
+    """When `start()` was called; of a foreign thread, when it was attached. `None` if it is older than the capture."""
+    run_ended: float | None
+    """When its `run()` had returned or raised. `None` if it has not, or if nobody noticed."""
+    ended: float | None
+    """When its hooks had run as well, if it has any. `None` if it has not ended."""
+    parent: int | None
+    """The number of the thread that started it, if that is known and was not left out."""
+    started_at: Place | None
+    """The line that called `start()`; of a worker of a pool, the line that made the pool do so."""
+    now: Place | None
+    """Where it is now, or was when the capture ended: its innermost line outside the standard library."""
+    exception: Raised | None
+    """What `run()` raised. `SystemExit` is no such thing: `threading` ignores it, too."""
+
+
+class Failure(NamedTuple):
+    """A hook that has failed."""
+
+    thread: int | None
+    """The number of the thread in which it failed, unless that was left out."""
+    time: float
+    """When, in seconds since the capture began."""
+    name: str
+    """The name of the hook, with its module."""
+    owner: str | None
+    """The name of the plugin that it belongs to, if it belongs to one."""
+    error: str
+    """The class of what it raised, and what that says."""
+
+
+class _Seen(NamedTuple):
+    duration: float
+    lives: tuple[Life, ...]
+    failures: tuple[Failure, ...]
+
+
+class Timeline:
+    """Capture what the threads of this process do, for the length of a ``with`` block.
+
+    Every `threading.Thread` that is started meanwhile announces itself, as under `install`. Of the threads that have
+    ended, the first `limit` are kept, or all of them if it is `None`; later ones are seen while they run, and then
+    counted, in `left_out`.
+
+    Raises `TypeError` if `limit` is not an integer, and `ValueError` if it is less than 1. A second ``with`` block
+    raises `RuntimeError`.
+    """
+
+    def __init__(self, *, limit: int | None = 10_000) -> None:
+        if limit is not None:
+            if not isinstance(limit, int):
+                raise TypeError(f"limit is an integer or None, not {limit!r}")
+            if limit < 1:
+                raise ValueError(f"limit is at least 1, not {limit}")
+        self._limit = limit
+        self._program = ""
+        self._capture = Capture(sys.maxsize if limit is None else limit)
+        self._numbered = 1  # the main thread's number is 0
+        self._entered = False
+        self._final: _Seen | None = None
+
+    def __enter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a Timeline captures once: make another one")
+        self._entered = True
+        if sys.argv:
+            self._program = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
+        self._capture.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._final is not None:
+            return
+        self._capture.stop()
+        self._final = self._look()
+        self._capture.live = {}
+        self._capture.ended = []
+        self._capture.failures = []
+
+    def __repr__(self) -> str:
+        state = "not begun" if not self._entered else "open" if self._final is None else "ended"
+        return f"<Timeline of {len(self.threads)} threads, {state}>"
+
+    @property
+    def threads(self) -> tuple[Life, ...]:
+        """The threads, in the order in which they were seen first. During the block, as they are now."""
+        return self._seen().lives
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """The hooks that have failed, in order; at most `limit` of them."""
+        return self._seen().failures
+
+    @property
+    def left_out(self) -> int:
+        """How many threads have ended and are not in `threads`, because of `limit`."""
+        return self._capture.left_out
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain dicts and lists, for `json` or a table: what `save` makes its files of.
+
+        ``threads`` and ``hooks`` are what `threads` and `failures` are. ``summary`` counts all threads but the main
+        one, and those that were left out as well.
+        """
+        seen = self._seen()
+        capture = self._capture
+        threads = [_as_dict(life) for life in seen.lives]
+        summary = counts(threads, seen.duration)
+        summary["started"] += capture.left_out
+        summary["ended"] += capture.left_out
+        summary["crashed"] += capture.left_out_crashed
+        summary["most_at_once"] = max(summary["most_at_once"], capture.most_at_once)
+        summary["hooks_failed"] = len(seen.failures) + capture.left_out_failures
+        return {
+            "format": "threadhooks-timeline",
+            "version": 1,
+            "program": self._program,
+            "python": sys.version.split()[0].rstrip("+"),
+            "pid": os.getpid(),
+            "began": capture.began,
+            "duration": seen.duration,
+            "limit": self._limit,
+            "left_out": capture.left_out,
+            "summary": summary,
+            "threads": threads,
+            "hooks": [failure._asdict() for failure in seen.failures],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to `path`, by whose suffix it becomes a page, a drawing for documents, or a trace.
+
+        ``.html`` is one file that needs nothing else, ``.svg`` is a picture, and ``.json`` the Trace Event Format,
+        which Perfetto opens. Raises `ValueError` for another suffix, and `OSError` if it can't be written.
+        """
+        path = Path(path)
+        form = suffix(path)
+        # Half of a surrogate pair, in a name for instance, has no encoding.
+        path.write_text(render(form, self.as_dict()), encoding="utf-8", errors="replace")
+
+    def _repr_html_(self) -> str:
+        # In a frame of its own, since the page's styles and scripts must not meet the notebook's.
+        page = html.escape(render(".html", self.as_dict()))
+        return f'<iframe srcdoc="{page}" title="Timeline of threads" style="width:100%;height:520px;border:0"></iframe>'
+
+    def _seen(self) -> _Seen:
+        if self._final is not None:
+            return self._final
+        return self._look() if self._entered else _Seen(0.0, (), ())
+
+    def _look(self) -> _Seen:
+        capture = self._capture
+        with capture.lock:  # two may look at a time, and both give numbers
+            live = list(capture.live.items())  # before the others, since one may end just now
+            ended = list(capture.ended)
+            alive = capture.meet(foreign=True)
+            live += [item for item in list(capture.live.items()) if item[1].started is None]
+            frames = sys._current_frames()
+            try:
+                now = perf_counter()
+                records, ends, places = _sort_out(live, ended, alive, frames, now)
+            finally:
+                del frames  # it has our own frame, which has it
+            main = capture.live.get(id(threading.main_thread()))
+            records.sort(key=lambda record: (record.number is None, record.number, record.started or 0.0))
+            for record in records:
+                if record.number is None:
+                    record.number = 0 if record is main else self._numbered
+                    self._numbered += record is not main
+            records.sort(key=lambda record: record.number or 0)
+        numbers = {record: record.number for record in records}
+        lines: dict[tuple[CodeType, int], Place] = {}
+        lives = []
+        for record in records:
+            started_at = None
+            if record.code is not None:
+                key = record.code, record.lasti
+                started_at = lines.get(key) or lines.setdefault(key, _place(*key))
+            lives.append(
+                Life(
+                    number=record.number or 0,
+                    name=record.name,
+                    target=None if record.target is None else ".".join(str(part) for part in record.target if part),
+                    ident=record.ident,
+                    native_id=record.native_id,
+                    main=record is main,
+                    daemon=record.daemon,
+                    foreign=record.foreign,
+                    started=self._since(record.started),
+                    run_ended=self._since(record.run_ended),
+                    ended=self._since(ends.get(record)),
+                    parent=None if record.parent is None else numbers.get(record.parent),
+                    started_at=started_at,
+                    now=places.get(record),
+                    exception=None if record.exception is None else _raised(*record.exception),
+                )
+            )
+        failures = (
+            Failure(None if record is None else numbers.get(record), when - capture.zero, name, owner, error)
+            for record, when, name, owner, error in list(capture.failures)
+        )
+        return _Seen(now - capture.zero, tuple(lives), tuple(failures))
+
+    def _since(self, moment: float | None) -> float | None:
+        return None if moment is None else max(0.0, moment - self._capture.zero)
+
+
+def _sort_out(
+    live: list[tuple[int, Record]],
+    ended: list[Record],
+    alive: dict[int, threading.Thread],
+    frames: dict[int, FrameType],
+    now: float,
+) -> tuple[list[Record], dict[Record, float | None], dict[Record, Place | None]]:
+    """The records of the threads that were there; when those that have ended did; and where the others are."""
+    ends: dict[Record, float | None] = {record: record.ended for record in ended}
+    places: dict[Record, Place | None] = {}
+    here = get_ident()
+    for key, record in live:
+        thread = alive.get(key)
+        if isinstance(thread, threading._DummyThread) and thread.ident not in frames:
+            thread = None  # up to 3.12, threading.enumerate() has it for ever
+        if record.ended is not None:  # just now
+            ends[record] = record.ended
+        elif thread is not None:
+            record.describe(thread)
+            places[record] = _here(frames.get(record.ident), ours=record.ident == here)
+        elif record.run_ended is not None:  # its hooks are being run, or it could not be attached
+            frame = frames.get(record.ident)
+            if frame is None:
+                ends[record] = record.run_ended
+            else:
+                places[record] = _here(frame, ours=False)
+        elif record.started is None:  # it has ended unnoticed
+            ends[record] = now
+        # Or else it could not be started, or is just about to be.
+    return list({**ends, **places}), ends, places
+
+
+def _as_dict(life: Life) -> dict[str, Any]:
+    parts = life._asdict()
+    return {key: value._asdict() if isinstance(value, (Place, Raised)) else value for key, value in parts.items()}
+
+
+def _place(code: CodeType, lasti: int) -> Place:
+    line = next((line for start, end, line in code.co_lines() if start <= lasti < end and line), code.co_firstlineno)
+    return Place(code.co_filename, line, getattr(code, "co_qualname", code.co_name))
+
+
+def _here(frame: FrameType | None, *, ours: bool) -> Place | None:
+    found = where(frame, ours=ours)
+    return None if found is None else _place(*found)
+
+
+def _raised(name: str, message: str, code: CodeType | None, lasti: int) -> Raised:
+    return Raised(name, message, *(_place(code, lasti) if code is not None else ("", 0, "")))
