@@ -55,6 +55,12 @@ class ThreadInfo(NamedTuple):
     """Whether `thread_started` was sent for it, to anybody. Who counts threads by the signals counts these alone."""
 
 
+class ParentsOwn:
+    """Base class of entries that a forked child leaves to its parent: they are neither run nor destroyed there."""
+
+    __slots__ = ()
+
+
 class Attachment:
     """All that we keep of one attached thread."""
 
@@ -141,6 +147,8 @@ class Attachment:
         """
         self.asked.append(errand)
         self.disturb()
+        if self.thread is None:  # it has ended meanwhile, and what it leaves is to hold nothing
+            self.asked.clear()
 
     def disturb(self) -> None:
         """Have the thread notice, at its next look-up, that something has changed."""
@@ -150,7 +158,10 @@ class Attachment:
         """Do what was asked, in this thread."""
         self.__class__ = Attachment  # first: what is asked from now on is noticed at the next look-up
         while self.asked:
-            errand = self.asked.pop(0)
+            try:
+                errand = self.asked.pop()  # the last first: what was opened last is closed first
+            except IndexError:  # a finaliser came in between, and did it
+                break
             try:
                 errand()
             except BaseException as error:  # noqa: BLE001
@@ -277,7 +288,10 @@ class Attachment:
         Returns them. They must be kept, since a destructor may say goodbye on a connection that the parent uses.
         """
         values, self.values = self.values, {}
-        return [values, *((value, self.late.take(value), self.early.take(value)) for value in values.values())]
+        kept: list[object] = [values]
+        for stack in (self.late, self.early):
+            kept += [(entry, stack.take(entry)) for entry in list(stack.entries) if issubclass(type(entry), ParentsOwn)]
+        return kept
 
     def abandon(self) -> list[object]:
         """Take everything away without running it: the thread that it belongs to isn't here. Returns what to keep."""
@@ -293,6 +307,7 @@ class Attachment:
             self.early.clear()
         self.asked.clear()
         self.owned.clear()
+        self.values.clear()
         self.thread = self.info = self.exception = self.receivers = None
 
 

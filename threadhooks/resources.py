@@ -2,15 +2,17 @@
 
 Guarantees:
 
-- A value is closed once, in the thread that opened it: when the thread ends, or when the thread calls `close`.
-- Values are clean-ups like others: the last that was opened is the first to be closed.
+- A value is closed once, in the thread that opened it: when the thread ends, when the thread calls `close`, or at the
+  next time that the thread has to do with us after `close_all`, or after the instance that it was opened for has died.
+  Only ``close_all(anywhere=True)`` closes values in another thread.
+- Once `close_all` has returned, no call in any thread returns a value that was opened before.
+- Values are cleanups like others: the last that was opened is the first to be closed.
 - A forked child neither uses nor closes the values of its parent.
 
 What it does not promise:
 
 - A daemon thread that still runs when the interpreter ends keeps its values: they are not closed.
-- When an instance dies in another thread than the one that opened a value for it, or with a thread-local of that one,
-  the value is closed as late as its thread ends, or opens one for another instance in the same place.
+- A thread that has nothing to do with us any more learns nothing from us. It closes what was asked for as it ends.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -28,6 +29,7 @@ from ._attached import warn_unless_early
 from ._attachment import Attachment
 from ._report import check_hook, describe
 from ._sentinel import attached_here, current
+from ._values import Opened, Value, close_all, enter, owner_of
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -36,72 +38,14 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class _Value:
-    """One value that is open, in one thread."""
-
-    __slots__ = ("attachment", "key", "manager", "owner", "resource", "sees_crash", "value")
-
-    manager: AbstractContextManager[Any]
-    value: Any
-
-    def __init__(self, resource: PerThread[..., Any], attachment: Attachment, key: object) -> None:
-        self.resource = resource
-        self.attachment = attachment
-        self.key = key
-        self.owner: weakref.ref[Any] | None = None
-        self.sees_crash = attachment.exception is None  # or else it was opened after the crash
-
-    # With what it needs at hand: an instance may die when the globals are gone. It may also die with another
-    # thread-local, as the thread ends: then the sentinel closes the value, in a moment.
-    def _owner_died(self, _: object, active: Any = threading._active) -> None:  # type: ignore[attr-defined]
-        attachment = self.attachment
-        if attachment.is_here() and active.get(attachment.ident) is attachment.thread:
-            self.discard()
-        else:
-            attachment.ask(self.discard)
-
-    def discard(self) -> None:
-        """Close it, unless that was done, for an instance that is gone, and report what that raises."""
-        if self.take():
-            try:
-                self.close(None)
-            except BaseException as error:  # noqa: BLE001
-                self.attachment.failed(error, self)
-
-    def take(self) -> bool:
-        """Take it off its thread's stack: whether it is the caller's to close."""
-        attachment = self.attachment
-        return (attachment.late.take(self) or attachment.early.take(self)) is not None
-
-    def close(self, error: BaseException | None) -> None:
-        """Close it; it has been taken off the stack."""
-        values = self.attachment.values
-        if values.get(self.key) is self:
-            del values[self.key]
-        self.owner = None  # which refers to this
-        if error is None:
-            self.manager.__exit__(None, None, None)
-        else:
-            traceback = error.__traceback__
-            try:
-                self.manager.__exit__(type(error), error, traceback)
-            finally:
-                error.__traceback__ = traceback  # on 3.10, a frame of contextlib's would keep the error
-
-    def __call__(self) -> None:  # when the thread ends
-        self.close(self.attachment.exception if self.sees_crash else None)
-
-    def __repr__(self) -> str:
-        return f"the closing of {describe(self.resource)}"
-
-
 class PerThread(Generic[P, T_co]):
     """A resource of which each thread has its own value; made by `per_thread`.
 
     A call returns the current thread's value, which it opens if need be. Each combination of arguments, which must be
     hashable, has a value of its own, as they are passed: by position or by name, with defaults or without. (Those that
     are equal, as 1 and 1.0, are the same.) So has each instance, for a method, whose ``self`` is a `weakref.proxy`: its
-    class must allow weak references.
+    class must allow weak references. When an instance dies, its values are closed: at once in the thread in which it
+    dies, in others when these next use any resource or register anything, and at their end at the latest.
 
     What the opening raises is raised by the call, and nothing is kept; once the exit of the thread has been announced,
     the call raises `RuntimeError`. What the closing raises, at the end of a thread, is reported to
@@ -115,13 +59,21 @@ class PerThread(Generic[P, T_co]):
         check_hook(self._open, may_open=True)
         functools.update_wrapper(self, func, updated=())  # without its attributes: some may have names of ours
         self._early = bool(early)
+        self._opened = Opened()
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T_co:
         """The current thread's value for these arguments, opened now if need be."""
+        if not args and not kwargs:  # as _find() does it, in half the time
+            known: Value | None = current().values.get(self)
+            if known is not None and not known.retired:
+                return known.value  # type: ignore[no-any-return]
         return self._get(None, args, kwargs)  # type: ignore[no-any-return]
 
     def __reduce__(self) -> str:
         return getattr(self, "__qualname__", "")  # as a function: pickled by its name, and not copied
+
+    def __repr__(self) -> str:
+        return f"<per_thread resource {describe(self.__wrapped__)}>"  # type: ignore[attr-defined]
 
     def close(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Close the current thread's value for these arguments now, if there is one; the next call opens it anew.
@@ -129,6 +81,22 @@ class PerThread(Generic[P, T_co]):
         What the closing raises is raised here.
         """
         self._close(None, args, kwargs)
+
+    def close_all(self, *, anywhere: bool = False) -> None:
+        """Close the values of all threads, for whatever arguments; from now on, calls open new ones.
+
+        The current thread's are closed now, the last that was opened first. Each other thread closes its own when it
+        next uses any resource or registers anything, and at its end at the latest. With `anywhere`, all are closed now,
+        by the caller: for what any thread may close, even while another one uses it.
+
+        For a method, ``instance.method.close_all()`` closes the values of this instance, and
+        ``Class.method.close_all()`` those of all instances.
+
+        If closings fail here, the others are closed all the same. Then the first exception is raised; the others are
+        reported to `threading.excepthook`, as is what fails in other threads.
+        """
+        self._opened.era = object()
+        close_all(list(self._opened.values), anywhere)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> PerThread[P, T_co]: ...
@@ -145,39 +113,51 @@ class PerThread(Generic[P, T_co]):
 
     def _get(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         attachment = current()
-        key = self._key(instance, args, kwargs)
-        known: _Value | None = attachment.values.get(key)
+        known, key, arguments = self._find(attachment, instance, args, kwargs)
         if known is not None:
-            if known.owner is None or known.owner() is instance:
-                return known.value
-            known.discard()  # of an instance that died in another thread, and had this address
-        opened = _Value(self, attachment, key)
+            return known.value
+        value = Value(attachment, self, self._opened, None if instance is None else owner_of(instance), key, arguments)
+        era = value.era()
         if self._early:
-            warn_unless_early(attachment, opened)
-        if instance is not None:
-            args = (weakref.proxy(instance), *args)
-        opened.manager = manager = self._open(*args, **kwargs)
-        if not (hasattr(type(manager), "__enter__") and hasattr(type(manager), "__exit__")):
-            raise TypeError(f"{describe(self)} must yield, or return a context manager, not {manager!r}")
-        opened.value = manager.__enter__()
+            warn_unless_early(attachment, value)
         if instance is not None:  # which neither the generator nor we keep alive
-            opened.owner = weakref.ref(instance, opened._owner_died)
-        (attachment.early if self._early else attachment.late).add(opened, opened)
-        attachment.values[key] = opened
-        return opened.value
+            args = (weakref.proxy(instance), *args)
+        value.manager, value.value = enter(self._open(*args, **kwargs), self)
+        value.publish(self._early)
+        if value.era() != era:  # close_all came as it was being opened
+            value.retire()
+        return value.value
 
     def _close(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         attachment = attached_here()
         if attachment is None:
             return
-        known: _Value | None = attachment.values.get(self._key(instance, args, kwargs))
+        known, _, _ = self._find(attachment, instance, args, kwargs)
         if known is not None and known.take():
             known.close(None)
 
-    def _key(self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
-        if instance is None and not args and not kwargs:
-            return self
-        return self, id(instance), args, frozenset(kwargs.items())
+    def _find(
+        self, attachment: Attachment, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Value | None, object, object]:
+        """The value, if it is open, and what it is found by: a place in the thread's table, and the arguments."""
+        # The key of the place has none of the user's objects in it. Their `__hash__` and `__eq__` may fail, or give
+        # something else, by the time when the value is closed.
+        key: object
+        arguments: object = args
+        if kwargs:
+            arguments = args, frozenset(kwargs.items())
+            key = self, id(instance), hash(arguments), "named"  # no other call has such a key
+        elif args:
+            key = self, id(instance), hash(arguments)
+        else:
+            key = self if instance is None else (self, id(instance))
+        known: Value | None = attachment.values.get(key)
+        while known is not None:
+            owner = known.owner
+            if not known.retired and (owner is None or owner() is instance) and known.arguments == arguments:
+                break
+            known = known.older
+        return known, key, arguments
 
 
 class BoundPerThread(Generic[P, T_co]):
@@ -193,9 +173,18 @@ class BoundPerThread(Generic[P, T_co]):
         """The current thread's value for this instance and these arguments, opened now if need be."""
         return self._resource._get(self._instance, args, kwargs)  # type: ignore[no-any-return]
 
+    def __repr__(self) -> str:
+        return f"<per_thread resource {describe(self._resource)} of {describe(self._instance)}>"
+
     def close(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Close the current thread's value for this instance and these arguments: see `PerThread.close`."""
         self._resource._close(self._instance, args, kwargs)
+
+    def close_all(self, *, anywhere: bool = False) -> None:
+        """Close the values of this instance in all threads: see `PerThread.close_all`."""
+        opened, owner = self._resource._opened, owner_of(self._instance)
+        owner.eras[opened] = object()
+        close_all([value for value in list(owner.values) if value.opened is opened], anywhere)
 
 
 if TYPE_CHECKING:
@@ -225,12 +214,20 @@ def per_thread(*, early: bool = False) -> Decorator: ...
 def per_thread(func: Any = None, /, *, early: bool = False) -> Any:
     """Decorator: make a generator function, or what returns a context manager, a resource of each thread.
 
-    What is yielded is the value. What follows the ``yield`` closes it, in the thread that opened it, when that ends. If
-    the thread announces itself (see `install`) and its `run()` raised, the exception is thrown into the generator at
-    its ``yield``: what must be done even then belongs in a ``finally``.
+    What is yielded is the value. What follows the ``yield`` closes it, in the thread that opened it, when that ends.
+
+    Close it in a ``finally``. If the thread announces itself (see `install`) and its `run()` raised, the exception is
+    thrown in at the ``yield``, and what follows a bare ``yield`` is skipped: such a resource leaks as soon as any part
+    of the program calls `install`. And never commit after the ``yield``: in a thread that does not announce itself,
+    that would commit half a transaction of a thread that crashed.
+
+    The value of a function that returns a context manager is what its ``__enter__`` returns, and its ``__exit__``
+    closes it. But if that value is the manager itself and has a ``close()``, as a file or a session, it is closed by
+    ``close()``, and not told of a crash; a `contextlib.ExitStack` is. A connection of the DB-API, whose ``with`` is
+    about transactions, is closed by ``close()``, and not even entered. So nothing is committed here.
 
     With `early`, it is closed as soon as `run()` has ended, if the thread announces itself: for what needs other
-    thread-locals to close itself. Otherwise it is closed with the clean-ups of that end, last in, first out.
+    thread-locals to close itself. Otherwise it is closed when the thread ends, before what is not early.
 
     Returns a `PerThread`. Raises `TypeError` for what can't be called, and for coroutine functions.
     """

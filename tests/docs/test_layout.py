@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import threadhooks
-from threadhooks import _sentinel, resources
+from threadhooks import _sentinel, _values
 
 PACKAGE = Path(threadhooks.__file__).parent
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.glob("*.py"))}
@@ -87,7 +87,7 @@ def destructors() -> Iterator[Any]:
         for cls in vars(importlib.import_module(f"threadhooks.{name}")).values():
             if isinstance(cls, type) and cls.__module__.partition(".")[0] == "threadhooks" and "__del__" in vars(cls):
                 yield vars(cls)["__del__"]
-    yield vars(resources._Value)["_owner_died"]
+    yield vars(_values.Owner)["died"]
 
 
 @pytest.mark.parametrize("destructor", set(destructors()), ids=lambda function: function.__qualname__)
