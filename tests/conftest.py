@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from support import Log
 
 from threadhooks import ThreadSignal, thread_exited, thread_exiting, thread_started
 
@@ -86,6 +87,12 @@ def disconnected() -> Iterator[None]:
     yield
     for signal in (thread_started, thread_exiting, thread_exited):
         signal._clear_state()
+
+
+@pytest.fixture
+def log() -> Log:
+    """What happens is written down here; it can be an argument of a resource."""
+    return Log()
 
 
 @pytest.fixture

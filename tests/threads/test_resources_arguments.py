@@ -1,0 +1,187 @@
+"""Resources with arguments: a value for each combination; and what else a resource has of a function."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import pickle
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from resourcing import Crash, Manager, Owner, in_thread, noted
+from support import Log
+
+from threadhooks import per_thread
+
+
+def test_a_value_for_each_combination_of_arguments(log: Log) -> None:
+    """Equal arguments mean the same value, and different ones different values; the function gets them as given."""
+
+    def body() -> None:
+        values = [noted(log), noted(log, 1), noted(log, 2), noted(log, 1, 2), noted(log, a=1), noted(log, 1, a=1)]
+        assert len(set(values)) == 6
+        again = [noted(log), noted(log, 1), noted(log, 2), noted(log, 1, 2), noted(log, a=1), noted(log, 1, a=1)]
+        assert again == values
+
+    in_thread(body)
+    opened = [tuple(given) for event, _, *given in log if event == "opened"]
+    assert opened == [((), {}), ((1,), {}), ((2,), {}), ((1, 2), {}), ((), {"a": 1}), ((1,), {"a": 1})]
+
+
+def test_which_arguments_are_the_same(log: Log) -> None:
+    """Those that are equal, though not identical, and in any order of keywords; not those of another shape."""
+
+    def body() -> None:
+        assert noted(log, ("a", "1")) is noted(log, tuple("a1"))
+        assert noted(log, a=1, b=2) is noted(log, b=2, a=1) is not noted(log, a=2, b=1)
+        assert noted(log, -1) is not noted(log, -2)  # whose hashes are equal
+        assert noted(log, 1, a=2) is not noted(log, 1, frozenset({("a", 2)}))
+        noted.close(log, -2)
+        assert [args for event, _, args, _ in log if event == "closed"] == [(-2,)]
+
+    in_thread(body)
+
+
+def test_defaults_and_every_kind_of_parameter() -> None:
+    """Positional, positional-only, keyword-only and default ones arrive as in a call of the function itself."""
+
+    @per_thread
+    def resource(a: int, /, b: int = 2, *rest: int, c: int = 3, **others: int) -> Iterator[tuple[Any, ...]]:
+        yield a, b, rest, c, others
+
+    def body() -> None:
+        assert resource(1) == (1, 2, (), 3, {})
+        assert resource(1, 5, 6, c=7, a=8) == (1, 5, (6,), 7, {"a": 8})
+        assert resource(1, b=5) == (1, 5, (), 3, {})
+
+    in_thread(body)
+
+
+def test_keywords_may_have_any_name() -> None:
+    """No name of a parameter is taken by the resource itself."""
+
+    @per_thread
+    def resource(self: int, instance: int, args: int, kwargs: int, early: int) -> Iterator[tuple[int, ...]]:
+        yield self, instance, args, kwargs, early
+
+    def body() -> None:
+        value = resource(1, instance=2, args=3, kwargs=4, early=5)
+        assert value == (1, 2, 3, 4, 5)
+        resource.close(1, instance=2, args=3, kwargs=4, early=5)
+        assert resource(1, instance=2, args=3, kwargs=4, early=5) is not value
+
+    in_thread(body)
+
+
+def test_a_call_that_the_function_refuses() -> None:
+    """Arguments that don't fit are a `TypeError` at the call, as in a call of the function itself."""
+
+    @per_thread
+    def resource(name: str) -> Iterator[str]:
+        yield name
+
+    def body() -> None:
+        with pytest.raises(TypeError, match="missing 1 required positional argument: 'name'"):
+            resource()  # type: ignore[call-arg]
+        assert resource("a") == "a"
+
+    in_thread(body)
+
+
+@pytest.mark.parametrize("keyword", [False, True])
+def test_arguments_that_are_not_hashable(keyword: bool, log: Log) -> None:
+    """They are a `TypeError` at the call, before anything is opened."""
+    args, kwargs = ((), {"a": []}) if keyword else (([],), {})
+
+    def body() -> None:
+        for use in (noted, noted.close):
+            with pytest.raises(TypeError, match="unhashable"):
+                use(log, *args, **kwargs)
+
+    in_thread(body)
+    assert log == []
+
+
+def test_nothing_of_a_thread_that_has_ended_is_kept(no_collection: None) -> None:
+    """The value and the arguments are freed with the thread, without a collection, though the resource lives on."""
+
+    class Thing:
+        pass
+
+    @per_thread
+    def resource(argument: Thing) -> Iterator[Thing]:
+        yield Thing()
+
+    def body() -> list[weakref.ref[Any]]:
+        argument = Thing()
+        return [weakref.ref(resource(argument)), weakref.ref(argument)]
+
+    thread_and_refs: list[Any] = []
+    thread = threading.Thread(target=lambda: thread_and_refs.extend(body()))
+    thread.start()
+    thread.join()
+    assert [reference() for reference in thread_and_refs] == [None, None]
+
+
+# A function like others
+
+
+@per_thread
+def documented(a: int, b: str = "b") -> Iterator[int]:
+    """What it is for."""
+    yield a
+
+
+def test_it_looks_like_the_function() -> None:
+    """Its names, its documentation and its signature are the function's, which is its ``__wrapped__``."""
+
+    @per_thread(early=True)
+    @functools.wraps(documented)
+    def early(*args: Any) -> Iterator[int]:
+        yield 1
+
+    for resource in (documented, early):
+        attributes: Any = resource
+        assert attributes.__name__ == attributes.__qualname__ == "documented"
+        assert (attributes.__module__, attributes.__doc__) == (__name__, "What it is for.")
+        assert list(inspect.signature(resource).parameters) == ["a", "b"]
+    function: Any = documented.__wrapped__  # type: ignore[attr-defined]
+    assert inspect.isgeneratorfunction(function)
+
+
+def test_its_repr_says_what_it_is() -> None:
+    """A resource names what it was made of; a bound one, its instance as well, even if that has no repr."""
+
+    class Mute(Owner):
+        def __repr__(self) -> str:
+            raise Crash
+
+    owner = Mute([])
+    assert repr(documented) == f"<per_thread resource {__name__}.documented>"
+    assert repr(per_thread(functools.partial(Manager, [1]))).startswith("<per_thread resource functools.partial(")
+    assert repr(owner.resource) == f"<per_thread resource resourcing.Owner.resource of {object.__repr__(owner)}>"
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickling(protocol: int) -> None:
+    """It is pickled by its name, as functions are, and so is one that is a method."""
+    for resource in (documented, Owner.resource):
+        assert pickle.loads(pickle.dumps(resource, protocol)) is resource
+
+
+def test_one_that_has_no_name_to_be_found_by_is_not_pickled() -> None:
+    """As for functions, that is an error when it is pickled."""
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        pickle.dumps(per_thread(lambda: Manager([])))
+
+
+@pytest.mark.parametrize("func", [documented.__wrapped__, functools.partial(Manager, [])])  # type: ignore[attr-defined]
+def test_copying(func: Callable[..., Any]) -> None:
+    """A copy is the resource itself, as for functions: there are not two with one value, nor two values."""
+    resource = per_thread(func)
+    assert copy.copy(resource) is resource
+    assert copy.deepcopy({"key": [resource]}) == {"key": [resource]}

@@ -1,0 +1,346 @@
+"""Resources that are retired everywhere: `close_all` in one thread, and what the others do then."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from resourcing import Owner, Worker, events, in_thread, noted, working
+from support import LONG, Log, run
+
+import threadhooks
+from threadhooks import Plugin, per_thread, thread_exited
+from threadhooks._attached import attached
+from threadhooks.threadref import finalize, ref
+
+
+@per_thread
+def another() -> Iterator[None]:
+    yield
+
+
+USES: dict[str, Callable[[Plugin], object]] = {
+    "another resource": lambda plugin: another(),
+    "close of another resource": lambda plugin: another.close(),
+    "close_all of another resource": lambda plugin: another.close_all(),
+    "register": lambda plugin: plugin.register(int),
+    "finalize": lambda plugin: finalize(int),
+    "ref": lambda plugin: ref(),
+    "attach": lambda plugin: threadhooks.attach(),
+}
+
+
+def test_it_closes_all_of_the_current_thread(log: Log) -> None:
+    """Those for all arguments, the last that was opened first; each call opens anew."""
+
+    def body() -> None:
+        values = [noted(log, number) for number in range(3)]
+        noted.close_all()
+        assert [args for event, _, args, _ in log if event == "closed"] == [(2,), (1,), (0,)]
+        assert not {noted(log, number) for number in range(3)} & set(values)
+
+    in_thread(body)
+    assert Counter(events(log)) == {"opened": 6, "closed": 6}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_another_thread_closes_its_own_when_it_next_has_to_do_with_us(use: str, log: Log) -> None:
+    """Whatever it does with us, it closes all that was retired, the last that was opened first; not before."""
+    with Plugin("plugin") as plugin, working() as worker:
+        worker.do(lambda: [noted(log, number) for number in range(2)])
+        noted.close_all()
+        assert events(log) == ["opened"] * 2
+        worker.do(lambda: USES[use](plugin) and None)
+        assert [(event, args) for event, _, args, _ in log[2:]] == [("closed", (1,)), ("closed", (0,))]
+        assert {ident for _, ident, *_ in log} == {worker.thread.ident}
+
+
+def test_a_thread_that_does_nothing_more_closes_its_own_as_it_ends(log: Log) -> None:
+    """What was retired is closed once, in its thread, in its place of the stack."""
+    with Plugin("plugin") as plugin, working() as worker:
+        worker.do(
+            lambda: (plugin.register(log.append, ("before",)), noted(log), plugin.register(log.append, ("after",)))
+        )
+        noted.close_all()
+        noted.close_all()
+    assert events(log) == ["opened", "after", "closed", "before"]
+
+
+def test_the_next_call_of_another_thread_opens_anew(log: Log) -> None:
+    """Its old value has been closed by then."""
+    with working() as worker:
+        old = worker.do(lambda: noted(log))
+        noted.close_all()
+        new = worker.do(lambda: noted(log))
+        assert new is not old
+        assert worker.do(lambda: noted(log)) is new
+        assert events(log) == ["opened", "closed", "opened"]
+
+
+def test_a_thread_that_is_just_opening() -> None:
+    """The call that is opening returns its value; the next one in that thread closes this, and opens another."""
+    opening, go_on = threading.Event(), threading.Event()
+    log: list[str] = []
+
+    @per_thread
+    def resource() -> Iterator[int]:
+        number = log.count("opened")
+        opening.set()
+        assert go_on.wait(LONG)
+        log.append("opened")
+        yield number
+        log.append("closed")
+
+    with working() as worker:
+        first = worker.begin(resource)
+        assert opening.wait(LONG)
+        resource.close_all()
+        go_on.set()
+        assert first.result(LONG) == 0
+        assert worker.do(resource) == 1
+        assert log == ["opened", "closed", "opened"]
+
+
+@pytest.mark.parametrize("anywhere", [False, True])
+@pytest.mark.parametrize("moment", ["before its closing", "in its closing"])
+def test_a_thread_that_is_just_exiting(moment: str, anywhere: bool) -> None:
+    """Its value is closed once: by the thread, unless the caller comes before and may."""
+    waiting, go_on = threading.Event(), threading.Event()
+    closed: list[threading.Thread] = []
+
+    def wait() -> None:
+        waiting.set()
+        assert go_on.wait(LONG)
+
+    @per_thread
+    def resource() -> Iterator[None]:
+        yield
+        if moment == "in its closing":
+            wait()
+        closed.append(threading.current_thread())
+
+    def body() -> None:
+        resource()
+        if moment == "before its closing":
+            finalize(wait)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    assert waiting.wait(LONG)
+    resource.close_all(anywhere=anywhere)
+    early = list(closed)
+    go_on.set()
+    thread.join(LONG)
+    by_caller = anywhere and moment == "before its closing"
+    assert early == ([threading.current_thread()] if by_caller else [])
+    assert closed == (early or [thread])
+
+
+def test_anywhere_closes_what_other_threads_have_opened(log: Log) -> None:
+    """Now, in the caller, even what was retired before; the others open anew, and close nothing twice."""
+    with working() as first, working() as second:
+        old = [worker.do(lambda: noted(log)) for worker in (first, second)]
+        noted.close_all()
+        noted.close_all(anywhere=True)
+        assert [ident for event, ident, *_ in log if event == "closed"] == [threading.get_ident()] * 2
+        assert first.do(lambda: noted(log)) not in old
+    assert Counter(events(log)) == {"opened": 3, "closed": 3}
+
+
+def test_what_was_closed_elsewhere_is_not_kept(no_collection: None) -> None:
+    """The thread lets go of it when it next has to do with us, or ends."""
+
+    class Thing:
+        pass
+
+    @per_thread
+    def resource() -> Iterator[Thing]:
+        yield Thing()
+
+    with working() as comes:
+        with working() as ends:
+            things = [worker.do(lambda: weakref.ref(resource())) for worker in (comes, ends)]
+            resource.close_all(anywhere=True)
+            comes.do(another)
+            assert things[0]() is None
+    assert things[1]() is None
+
+
+def test_it_is_for_one_instance(log: Log) -> None:
+    """In all threads; other instances keep their values, and so do other resources of the same instance."""
+
+    class Two(Owner):
+        @per_thread
+        def other(self) -> Iterator[object]:
+            yield object()
+
+    one, two = Two(log), Two(log)
+
+    def use() -> list[object]:
+        return [one.resource(1), two.resource(2), one.other()]
+
+    with working() as worker:
+        here, there = use(), worker.do(use)
+        one.resource.close_all()
+        assert [new is old for new, old in zip(use(), here)] == [False, True, True]
+        assert [new is old for new, old in zip(worker.do(use), there)] == [False, True, True]
+        Two.resource.close_all()
+        assert log.count(("closed", (1,))) == 3
+        assert log.count(("closed", (2,))) == 1
+        worker.do(another)
+        Two.other.close_all()
+    assert Counter(event for event, _ in log) == {"opened": 6, "closed": 6}
+
+
+def test_another_instances_value_that_is_just_being_opened_stays() -> None:
+    """What concerns one instance retires nothing of another one, nor another resource of the same."""
+    opening, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        @per_thread
+        def resource(self) -> Iterator[object]:
+            opening.set()
+            assert go_on.wait(LONG)
+            yield object()
+
+        @per_thread
+        def other(self) -> Iterator[object]:
+            yield object()
+
+    opened, closed = Slow(), Slow()
+    with working() as worker:
+        value = worker.begin(opened.resource)
+        assert opening.wait(LONG)
+        closed.resource.close_all()
+        opened.other.close_all()
+        go_on.set()
+        assert worker.do(opened.resource) is value.result(LONG)
+        opened.resource.close_all()
+
+
+@pytest.mark.parametrize("anywhere", [False, True])
+def test_what_fails(anywhere: bool, failures: list[Any]) -> None:
+    """All are closed; the first exception of the caller's closings is raised, and all others are reported."""
+    log: list[int] = []
+
+    @per_thread
+    def resource(number: int) -> Iterator[None]:
+        yield
+        log.append(number)
+        raise OSError(number)
+
+    def body(worker: Worker) -> threading.Thread:
+        worker.do(lambda: [resource(number) for number in range(2)])
+        for number in range(2, 4):
+            resource(number)
+        with pytest.raises(OSError, match="3"):
+            resource.close_all(anywhere=anywhere)
+        return threading.current_thread()
+
+    with working() as worker:
+        thread = in_thread(lambda: body(worker))
+        worker.do(another)
+    assert log == [3, 2, 1, 0]
+    told = [(error.args[0], told) for error, told in failures]
+    elsewhere = thread if anywhere else worker.thread
+    assert told == [(2, thread), (1, elsewhere), (0, elsewhere)]
+    assert all("resource" in error.__notes__[0] for error, _ in failures)
+
+
+def test_in_its_own_opening_and_closing(log: Log) -> None:
+    """Called by what it is about, it does nothing to what is being closed, and retires what is being opened."""
+
+    @per_thread
+    def resource() -> Iterator[object]:
+        resource.close_all()
+        log.append("opened")
+        yield object()
+        resource.close_all()
+        log.append("closed")
+
+    in_thread(lambda: (resource(), resource()))
+    assert log == ["opened", "closed"] * 2
+
+
+def test_a_thread_that_never_comes_is_asked_once(log: Log) -> None:
+    """However often a value is retired, that takes no more memory."""
+    with working() as worker:
+        worker.do(lambda: noted(log))
+        (attachment,) = [found for found in attached() if found.thread is worker.thread]
+        for _ in range(100):
+            noted.close_all()
+        assert len(attachment.asked) == 1
+        worker.do(another)
+        assert attachment.asked == []
+
+
+def test_a_thread_that_is_not_attached_stays_so() -> None:
+    """Nothing is opened or attached, in any thread, for there is nothing to close."""
+    heard: list[threading.Thread] = []
+
+    @thread_exited.connect
+    def exited(thread: threading.Thread, **extra: Any) -> None:
+        heard.append(thread)
+
+    in_thread(lambda: (noted.close_all(), noted.close_all(anywhere=True)))
+    assert heard == []
+
+
+@pytest.mark.parametrize("anywhere", [False, True])
+def test_many_threads_while_it_is_called_over_and_over(anywhere: bool) -> None:
+    """No call returns a value that was opened before the last `close_all`, and each value is closed once."""
+    numbers = itertools.count(1)
+    opened: list[int] = []
+    closed: list[tuple[int, int]] = []
+    newest_that_is_retired = [0]
+    wrong: list[object] = []
+    stop = threading.Event()
+
+    @per_thread
+    def resource() -> Iterator[int]:
+        number = next(numbers)
+        opened.append(number)
+        ident = threading.get_native_id()
+        yield number
+        closed.append((number, threading.get_native_id() - ident))
+
+    def body() -> None:
+        turn = 0
+        while not stop.is_set():
+            retired = newest_that_is_retired[0]
+            number = resource()
+            if number <= retired:
+                wrong.append((number, retired))
+            turn += 1
+            if turn % 5 == 0:
+                resource.close()
+
+    def workers() -> None:
+        for _ in range(5):
+            run(threading.Thread(target=resource))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=body) for _ in range(3)] + [threading.Thread(target=workers)]
+        for thread in threads:
+            thread.start()
+        for _ in range(150):
+            newest = next(numbers)
+            resource.close_all(anywhere=anywhere)
+            newest_that_is_retired[0] = newest
+        stop.set()
+        for thread in threads:
+            thread.join(LONG)
+    finally:
+        stop.set()
+        sys.setswitchinterval(interval)
+    assert wrong == []
+    assert sorted(opened) == sorted(number for number, _ in closed)
+    assert anywhere or {distance for _, distance in closed} == {0}
