@@ -13,8 +13,8 @@ import threading
 import warnings
 
 from ._attachment import GREEN, Attachment, has_ended
+from ._fork import ParentsOwn, own_thread_only
 from ._fork import check as check_process
-from ._fork import own_thread_only
 from ._over import of_all, of_one, tell
 from ._report import describe, report
 from ._signals import thread_exited, thread_exiting, thread_started
@@ -131,7 +131,7 @@ def repair(mine: Attachment | None, native_id: int) -> None:
             attachment.key = native_id
         attachment.info = None
         by_key[attachment.key] = attachment
-        _abandoned.append(attachment.abandon_values())
+        _abandoned.append(attachment.abandon(ParentsOwn))
 
 
 def keep_for_ever() -> None:

@@ -55,12 +55,6 @@ class ThreadInfo(NamedTuple):
     """Whether `thread_started` was sent for it, to anybody. Who counts threads by the signals counts these alone."""
 
 
-class ParentsOwn:
-    """Base class of entries that a forked child leaves to its parent: they are neither run nor destroyed there."""
-
-    __slots__ = ()
-
-
 class Attachment:
     """All that we keep of one attached thread."""
 
@@ -282,23 +276,14 @@ class Attachment:
         """What would be called, newest last; for reports. The references die."""
         return self.late.hooks() + (self.early.hooks() if self.early is not self.late else [])
 
-    def abandon_values(self) -> list[object]:
-        """Take the values of per-thread resources away, without closing them: a forked child must not use them.
+    def abandon(self, kind: type = object) -> list[object]:
+        """Take away all entries of a kind without running them: they belong to a thread, or process, that isn't here.
 
-        Returns them. They must be kept, since a destructor may say goodbye on a connection that the parent uses.
+        Returns what must be kept, since a destructor may say goodbye on a connection that the parent uses.
         """
         values, self.values = self.values, {}
-        kept: list[object] = [values]
-        for stack in (self.late, self.early):
-            kept += [(entry, stack.take(entry)) for entry in list(stack.entries) if issubclass(type(entry), ParentsOwn)]
-        return kept
-
-    def abandon(self) -> list[object]:
-        """Take everything away without running it: the thread that it belongs to isn't here. Returns what to keep."""
-        kept = self.abandon_values()
-        for stack in (self.late, self.early):
-            kept += [(entry, stack.take(entry)) for entry in list(stack.entries)]
-        return kept
+        entries = [(stack, entry) for stack in (self.late, self.early) for entry in list(stack.entries)]
+        return [values, *((entry, stack.take(entry)) for stack, entry in entries if issubclass(type(entry), kind))]
 
     def drop(self) -> None:
         """The thread has ended: whoever still holds on to this holds nothing else by it."""

@@ -46,6 +46,12 @@ def in_child(repair: Callable[[], object]) -> Callable[[], object]:
     return repair
 
 
+class ParentsOwn:
+    """Base class of what a forked child leaves to its parent, even if the thread that forked has it."""
+
+    __slots__ = ()
+
+
 def forked(getpid: Callable[[], int] = os.getpid) -> bool:
     """Whether this is a forked child in which nothing has been put right yet."""
     return getpid() != _pid

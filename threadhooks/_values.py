@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from ._attachment import Attachment, ParentsOwn
+from ._attachment import Attachment
+from ._fork import ParentsOwn
 from ._report import describe, report
 from ._sentinel import attached_here
 
