@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from . import capturing, exiting, importing, parallel, registering, sending  # noqa: F401 - each adds its rows
+from . import capturing, exiting, importing, parallel, registering, sending, using  # noqa: F401 - each adds its rows
 from .measuring import ROWS, Sizes
 
 

@@ -49,6 +49,10 @@ def connection(path: str, timeout: float = 5, *, cached: bool = True) -> Iterato
 assert_type(connection("app.db"), sqlite3.Connection)
 assert_type(connection("app.db", 1.5, cached=False), sqlite3.Connection)
 assert_type(connection.close("app.db", cached=False), None)
+assert_type(connection.close_all(), None)
+assert_type(connection.close_all(anywhere=True), None)
+connection.close_all("app.db")  # type: ignore[call-arg]
+connection.close_all(True)  # type: ignore[call-arg]
 connection()  # type: ignore[call-arg]
 connection(7)  # type: ignore[arg-type]
 connection("app.db", uncached=True)  # type: ignore[call-arg]
@@ -144,6 +148,7 @@ class Repository:
 
     def use(self) -> int:
         assert_type(self.connection(), sqlite3.Connection)
+        assert_type(self.connection.close_all(anywhere=True), None)
         return self.connection("other").total_changes
 
 

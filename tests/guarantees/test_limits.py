@@ -575,7 +575,7 @@ def test_l23_receivers_are_held_weakly() -> None:
 
 
 def test_l24_an_instance_that_dies_elsewhere() -> None:
-    """The `per_thread` value of an instance that dies in another thread is closed at the end of the thread it is of."""
+    """An instance's value in another thread is closed there, when that thread has to do with us or ends."""
     events: list[str] = []
 
     class Owner:
@@ -858,3 +858,74 @@ def test_l36_a_warning_in_vain(plugin: Plugin) -> None:
 
     in_thread(body)
     assert ran == ["early", "end of the body"]
+
+
+def test_l46_a_thread_that_has_nothing_to_do_with_us() -> None:
+    """It keeps what it should close until it ends; `close_all(anywhere=True)` does not wait for it."""
+    events: list[str] = []
+
+    @per_thread
+    def resource(name: str) -> Iterator[None]:
+        yield
+        events.append(f"{name} closed in {threading.current_thread().name}")
+
+    def body() -> None:
+        resource("its value")
+        opened.set()
+        go_on.wait()
+
+    for anywhere in (False, True):
+        opened, go_on = threading.Event(), threading.Event()
+        thread = threading.Thread(target=body, name="its thread")
+        thread.start()
+        opened.wait()
+        resource.close_all(anywhere=anywhere)
+        events.append("retired")
+        go_on.set()
+        thread.join()
+    caller = threading.current_thread().name
+    assert events == ["retired", "its value closed in its thread", f"its value closed in {caller}", "retired"]
+
+
+def test_l47_closed_while_it_is_used() -> None:
+    """A value that is kept is closed under its user's hands; the next call opens another."""
+
+    @per_thread
+    def resource() -> Iterator[dict[str, bool]]:
+        value = {"open": True}
+        yield value
+        value["open"] = False
+
+    def body() -> None:
+        kept = resource()
+        in_thread(resource.close_all)
+        assert kept["open"]
+        threadhooks.threadref.finalize(int)
+        assert not kept["open"]
+        kept = resource()
+        in_thread(lambda: resource.close_all(anywhere=True))
+        assert not kept["open"]
+        assert resource()["open"]
+        passed.append(True)
+
+    passed: list[bool] = []
+    in_thread(body)
+    assert passed
+
+
+def test_l48_a_close_that_is_not_the_end() -> None:
+    """What has a `close` and is its own manager is closed by it, even if to leave it would do more."""
+    done: list[str] = []
+
+    class Browser:
+        def __enter__(self) -> Browser:  # noqa: PYI034
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            done.append("quit")
+
+        def close(self) -> None:
+            done.append("close a window")
+
+    in_thread(per_thread(Browser))
+    assert done == ["close a window"]

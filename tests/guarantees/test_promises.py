@@ -480,6 +480,46 @@ def test_g21_a_crash_is_thrown_into_the_resource(failures: list[Any]) -> None:
     assert events == ["committed", "rolled back"]
 
 
+def test_g20_no_value_from_before_close_all() -> None:
+    """Once `close_all` has returned, each thread opens anew; its old value has been closed in that thread."""
+    events: list[tuple[str, int]] = []
+
+    @per_thread
+    def resource() -> Iterator[object]:
+        yield object()
+        events.append(("closed", threading.get_ident()))
+
+    def body() -> None:
+        old = resource()
+        in_thread(resource.close_all)
+        assert events == []
+        assert resource() is not old
+        events.append(("opened anew", threading.get_ident()))
+
+    thread = in_thread(body)
+    assert events == [("closed", thread.ident), ("opened anew", thread.ident), ("closed", thread.ident)]
+
+
+def test_g21_nothing_is_committed(failures: list[Any]) -> None:
+    """A connection whose `with` commits is closed, whether its thread crashes or not."""
+    done: list[str] = []
+
+    class Connection:
+        def __enter__(self) -> Connection:  # noqa: PYI034
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            done.append("commit")
+
+        def close(self) -> None:
+            done.append("close")
+
+    connection = per_thread(Connection)
+    in_thread(connection)
+    in_thread(lambda: [connection()][1])
+    assert done == ["close", "close"]
+
+
 @forks
 def test_g22_a_child_runs_nothing_of_other_threads(program: Callable[..., Any]) -> None:
     """A forked child neither runs nor destroys what its parent's other threads have registered."""
