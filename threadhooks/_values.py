@@ -12,6 +12,7 @@ Assumption: the weak references to an instance are told of its end before anothe
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -48,19 +49,20 @@ class Owner(weakref.ref[Any]):
         self.values: dict[Value, None] = {}  # oldest first
         self.eras: dict[Opened, object] = {}  # as Opened.era, for this instance alone
 
-    # With what it needs at hand: an instance may die when the globals are gone. It may also die with another
-    # thread-local, as its thread ends. The thread has left `threading._active` then, and our sentinel closes the value,
-    # in a moment.
     def died(
         self,
         owners: dict[int, Owner] = _owners,
         active: dict[int, threading.Thread] = threading._active,  # type: ignore[attr-defined]
+        is_finalizing: Callable[[], bool] = sys.is_finalizing,
     ) -> None:
         """Close what is open for it in the current thread; ask the other threads to close theirs."""
+        if is_finalizing():  # the law of shutdown, see _sentinel: what is still open is a daemon's, and stays so
+            return
         owners.pop(self.key, None)
         ours = []
         for value in list(self.values):
             attachment = value.attachment
+            # If it dies with another thread-local, its thread has left this table: our sentinel closes it, in a moment.
             if attachment.is_here() and active.get(attachment.ident) is attachment.thread:
                 ours.append(value)
             else:

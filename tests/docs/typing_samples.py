@@ -51,7 +51,6 @@ assert_type(connection("app.db", 1.5, cached=False), sqlite3.Connection)
 assert_type(connection.close("app.db", cached=False), None)
 assert_type(connection.close_all(), None)
 assert_type(connection.close_all(anywhere=True), None)
-connection.close_all("app.db")  # type: ignore[call-arg]
 connection.close_all(True)  # type: ignore[call-arg]
 connection()  # type: ignore[call-arg]
 connection(7)  # type: ignore[arg-type]
