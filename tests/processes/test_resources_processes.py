@@ -166,7 +166,7 @@ def test_an_instance_that_dies_in_the_child_before_it_is_used_there(program: Pro
 
 @forks
 def test_a_child_that_is_forked_in_a_hook(program: Program) -> None:
-    """A clean-up that forks leaves in the child nothing of what waits to be closed in the parent."""
+    """A cleanup that forks leaves in the child nothing of what waits to be closed in the parent."""
     assert said(
         program(
             text("""

@@ -442,7 +442,7 @@ def test_one_that_opens_another_as_it_closes(log: Log) -> None:
 
 
 def test_one_that_opens_itself_as_it_closes_is_stopped(log: Log, failures: list[Any]) -> None:
-    """A loop without an end is stopped and reported, like other clean-ups that register clean-ups for ever."""
+    """A loop without an end is stopped and reported, like other cleanups that register cleanups for ever."""
 
     @per_thread
     def resource() -> Iterator[None]:
@@ -490,8 +490,8 @@ def test_one_that_is_built_on_itself_fails(log: Log, failures: list[Any]) -> Non
     assert log == failures == []
 
 
-def test_one_stack_with_all_other_clean_ups(log: Log, plugin: Plugin) -> None:
-    """Values, clean-ups of plugins, finalizers and references unwind as one stack; then the receivers are called."""
+def test_one_stack_with_all_other_cleanups(log: Log, plugin: Plugin) -> None:
+    """Values, cleanups of plugins, finalizers and references unwind as one stack; then the receivers are called."""
     kept: list[ref] = []
 
     @per_thread

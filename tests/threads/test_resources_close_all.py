@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import threading
@@ -83,24 +84,28 @@ def test_the_next_call_of_another_thread_opens_anew(log: Log) -> None:
         assert events(log) == ["opened", "closed", "opened"]
 
 
-def test_a_thread_that_is_just_opening() -> None:
+@pytest.mark.parametrize("of", ["a function", "an instance", "all instances"])
+def test_a_thread_that_is_just_opening(of: str, log: Log) -> None:
     """The call that is opening returns its value; the next one in that thread closes this, and opens another."""
     opening, go_on = threading.Event(), threading.Event()
-    log: list[str] = []
 
-    @per_thread
-    def resource() -> Iterator[int]:
-        number = log.count("opened")
-        opening.set()
-        assert go_on.wait(LONG)
-        log.append("opened")
-        yield number
-        log.append("closed")
+    class Slow:
+        @per_thread
+        def resource(self) -> Iterator[int]:
+            number = log.count("opened")
+            opening.set()
+            assert go_on.wait(LONG)
+            log.append("opened")
+            yield number
+            log.append("closed")
 
+    slow = Slow()
+    function = per_thread(functools.partial(Slow.resource.__wrapped__, slow))  # type: ignore[attr-defined]
+    resource: Any = function if of == "a function" else slow.resource
     with working() as worker:
         first = worker.begin(resource)
         assert opening.wait(LONG)
-        resource.close_all()
+        (Slow.resource if of == "all instances" else resource).close_all()
         go_on.set()
         assert first.result(LONG) == 0
         assert worker.do(resource) == 1
@@ -151,6 +156,30 @@ def test_anywhere_closes_what_other_threads_have_opened(log: Log) -> None:
         assert [ident for event, ident, *_ in log if event == "closed"] == [threading.get_ident()] * 2
         assert first.do(lambda: noted(log)) not in old
     assert Counter(events(log)) == {"opened": 3, "closed": 3}
+
+
+def test_a_closing_that_uses_what_was_closed_elsewhere() -> None:
+    """It opens that anew, even if its thread has not had the time to forget the old one."""
+    seen: list[bool] = []
+
+    @per_thread
+    def lower() -> Iterator[dict[str, bool]]:
+        value = {"open": True}
+        yield value
+        value["open"] = False
+
+    @per_thread
+    def upper() -> Iterator[None]:
+        lower()
+        yield
+        seen.append(lower()["open"])
+
+    with working() as worker:
+        worker.do(upper)
+        lower.close_all(anywhere=True)
+        upper.close_all()
+        worker.do(another)
+    assert seen == [True]
 
 
 def test_what_was_closed_elsewhere_is_not_kept(no_collection: None) -> None:
