@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import itertools
 import pickle
 import threading
 import weakref
@@ -16,6 +17,7 @@ from resourcing import Crash, Manager, Owner, in_thread, noted
 from support import Log
 
 from threadhooks import per_thread
+from threadhooks._attached import attached
 
 
 def test_a_value_for_each_combination_of_arguments(log: Log) -> None:
@@ -42,6 +44,28 @@ def test_which_arguments_are_the_same(log: Log) -> None:
         assert noted(log, 1, a=2) is not noted(log, 1, frozenset({("a", 2)}))
         noted.close(log, -2)
         assert [args for event, _, args, _ in log if event == "closed"] == [(-2,)]
+
+    in_thread(body)
+
+
+@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+def test_arguments_of_one_hash(order: tuple[int, ...], log: Log) -> None:
+    """Whichever of them are closed, and in whatever order, the others keep their values."""
+
+    class Same:
+        def __hash__(self) -> int:
+            return 1
+
+    def body() -> None:
+        arguments = [Same() for _ in order]
+        values = [noted(log, argument) for argument in arguments]
+        for closed, number in enumerate(order):
+            noted.close(log, arguments[number])
+            assert events(log) == ["opened"] * 3 + ["closed"] * (closed + 1)
+            for other in order[closed + 1 :]:
+                assert noted(log, arguments[other]) is values[other]
+        (attachment,) = [found for found in attached() if found.is_here()]
+        assert attachment.values == {}
 
     in_thread(body)
 
