@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from resourcing import Owner, events, in_thread, noted, working
 from support import Farewell, Log
 
 import threadhooks
-from threadhooks import per_thread
+from threadhooks import _values, per_thread
 
 
 class Wrath(BaseException):
@@ -158,6 +159,43 @@ def test_an_instance_that_fights(failures: list[Any]) -> None:
 
     in_thread(body)
     assert [type(error) for error, _ in failures] == [OSError] * 2
+
+
+class Large:
+    """An instance of an unusual size: the next one is likely to get the address of one that has died."""
+
+    __slots__ = ("__weakref__", *(f"slot{number}" for number in range(50)))
+
+    @per_thread
+    def resource(self, log: Any) -> Iterator[object]:
+        log.append("opened")
+        yield object()
+        log.append("closed")
+
+
+def test_an_instance_whose_death_was_not_heard(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+    """Another one at its address gets its own value all the same, and the old one is closed at the end."""
+
+    def hit(owner: object) -> None:
+        raise Wrath
+
+    def body() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(_values.Owner, "died", hit)
+            patch.setattr(sys, "unraisablehook", lambda unraisable: None)
+            first = Large()
+            value = first.resource(log)
+            address = id(first)
+            del first
+        twin = next((made for made in [Large() for _ in range(1000)] if id(made) == address), None)
+        if twin is None:
+            pytest.skip("the address did not come back")
+        assert twin.resource(log) is twin.resource(log) is not value
+        twin.resource.close_all()
+        assert log == ["opened", "opened", "closed"]
+
+    in_thread(body)
+    assert log == ["opened", "opened", "closed", "closed"]
 
 
 # Finalisers in the midst of it

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from resourcing import Crash, Manager, Owner, in_thread, noted
+from resourcing import Crash, Manager, Owner, events, in_thread, noted
 from support import Log
 
 from threadhooks import per_thread
@@ -48,7 +48,7 @@ def test_which_arguments_are_the_same(log: Log) -> None:
     in_thread(body)
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_arguments_of_one_hash(order: tuple[int, ...], log: Log) -> None:
     """Whichever of them are closed, and in whatever order, the others keep their values."""
 

@@ -158,21 +158,22 @@ def test_anywhere_closes_what_other_threads_have_opened(log: Log) -> None:
     assert Counter(events(log)) == {"opened": 3, "closed": 3}
 
 
-def test_a_closing_that_uses_what_was_closed_elsewhere() -> None:
+@pytest.mark.parametrize("args", [(), (1,)])
+def test_a_closing_that_uses_what_was_closed_elsewhere(args: tuple[int, ...]) -> None:
     """It opens that anew, even if its thread has not had the time to forget the old one."""
     seen: list[bool] = []
 
     @per_thread
-    def lower() -> Iterator[dict[str, bool]]:
+    def lower(*args: int) -> Iterator[dict[str, bool]]:
         value = {"open": True}
         yield value
         value["open"] = False
 
     @per_thread
     def upper() -> Iterator[None]:
-        lower()
+        lower(*args)
         yield
-        seen.append(lower()["open"])
+        seen.append(lower(*args)["open"])
 
     with working() as worker:
         worker.do(upper)

@@ -185,6 +185,27 @@ def test_many_threads_share_an_instance(log: Log) -> None:
     assert Counter(event for event, _ in log) == {"opened": 8, "closed": 8}
 
 
+def test_what_was_closed_of_an_instance_that_lives_on_is_not_kept(no_collection: None) -> None:
+    """However often it opens and closes something, nothing of it stays."""
+
+    class Thing:
+        pass
+
+    class Holder:
+        @per_thread
+        def resource(self) -> Iterator[Thing]:
+            yield Thing()
+
+    holder = Holder()
+
+    def body() -> bool:
+        alive = weakref.ref(holder.resource())
+        holder.resource.close()
+        return alive() is None
+
+    assert in_thread(body)
+
+
 # Instances that die
 
 
