@@ -311,6 +311,15 @@ def test_a_thread_that_never_comes_is_asked_once(log: Log) -> None:
         assert attachment.asked == []
 
 
+def test_a_thread_that_has_ended_is_asked_nothing() -> None:
+    """What is retired at the very end of its thread leaves nothing behind."""
+    with working() as worker:
+        worker.do(another)
+        (attachment,) = [found for found in attached() if found.thread is worker.thread]
+    attachment.ask(int)
+    assert attachment.asked == []
+
+
 def test_a_thread_that_is_not_attached_stays_so() -> None:
     """Nothing is opened or attached, in any thread, for there is nothing to close."""
     heard: list[threading.Thread] = []
