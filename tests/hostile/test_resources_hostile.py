@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import sys
 import threading
 from collections import Counter
@@ -11,11 +12,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from at_line import AtLine
 from resourcing import Owner, events, in_thread, noted, working
 from support import Farewell, Log
 
 import threadhooks
 from threadhooks import _values, per_thread
+from threadhooks._attached import attached
 
 
 class Wrath(BaseException):
@@ -257,6 +260,26 @@ def test_a_value_whose_destructor_opens_others(log: Log) -> None:
 
     in_thread(lambda: chain(5) and None)
     assert sorted(log) == [*range(-5, 0), 0, 0, *range(1, 6)]
+
+
+def test_a_finaliser_at_any_line_of_what_a_thread_was_asked(log: Log) -> None:
+    """Whatever the line at which it comes in between and does what was asked: all is closed once."""
+
+    def body(number: int) -> bool:
+        log.clear()
+        for argument in range(3):
+            noted(log, argument)
+        (attachment,) = [found for found in attached() if found.is_here()]
+        in_thread(noted.close_all)
+        at_line = AtLine(number, lambda: (attachment.disturb(), threadhooks.attach()))
+        at_line.run(threadhooks.attach)
+        assert events(log) == ["opened"] * 3 + ["closed"] * 3
+        return at_line.reached
+
+    numbers = itertools.count()
+    while in_thread(functools.partial(body, next(numbers))):
+        pass
+    assert next(numbers) > 20
 
 
 class Cycle:
