@@ -21,7 +21,7 @@ class Kind(NamedTuple):
 
     name: str
     add: Callable[[Plugin, Hook], object]
-    """Has the current thread call a hook. It is passed a plugin, too, if that is to own the hook; keep what it returns."""
+    """Registers a hook for the current thread. It is passed a plugin, which may own the hook. Keep what it returns."""
     receives: bool = False
     """Whether it is a receiver: those run in the order of connection."""
     early: bool = False
@@ -32,8 +32,15 @@ class Kind(NamedTuple):
     """What a report calls a hook whose name is "hook"."""
 
 
+def named_as(hook: Hook, caller: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `caller` the name of the hook that it calls; its signature stays its own."""
+    functools.update_wrapper(caller, hook, assigned=("__module__", "__qualname__"), updated=())
+    del caller.__wrapped__  # type: ignore[attr-defined]
+    return caller
+
+
 def ref(plugin: Plugin, hook: Hook) -> object:
-    return threadref.ref(functools.wraps(hook)(lambda _: hook()))
+    return threadref.ref(named_as(hook, lambda _: hook()))
 
 
 def per_thread(plugin: Plugin, hook: Hook) -> object:
@@ -46,12 +53,12 @@ def per_thread(plugin: Plugin, hook: Hook) -> object:
 
 
 def receiver(signal: ThreadSignal, plugin: Plugin, hook: Hook) -> None:
-    receives = functools.wraps(hook)(lambda thread, **news: hook())
+    receives = named_as(hook, lambda thread, **news: hook())
     signal.connect(receives, sender=threadhooks.attach().thread, weak=False)
 
 
 def plugins_receiver(signal: str, plugin: Plugin, hook: Hook) -> None:
-    getattr(plugin, signal)(functools.wraps(hook)(lambda thread, **news: hook()))
+    getattr(plugin, signal)(named_as(hook, lambda thread, **news: hook()))
     threadhooks.attach()
 
 

@@ -10,10 +10,12 @@ Guarantees:
 
 from __future__ import annotations
 
+import re
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ._report import check_hook, describe, report
+from ._report import check_hook, report
 from .plugins import Plugin
 
 if TYPE_CHECKING:
@@ -31,10 +33,11 @@ class _Source:
     def __init__(self, distribution: Distribution, entry_point: EntryPoint | None = None) -> None:
         # Each of these may be missing from metadata that is broken.
         file = getattr(distribution, "_path", None) or distribution.locate_file("")
-        try:
-            self.name = f"{distribution.metadata['Name']} {distribution.metadata['Version']}"
-        except Exception:  # noqa: BLE001
-            self.name = "an unnamed distribution"
+        self.name = "an unnamed distribution"
+        with suppress(Exception):
+            metadata: Any = distribution.metadata
+            if metadata.get("Name"):
+                self.name = f"{metadata['Name']} {metadata.get('Version')}"
         self.file = f"{file}/entry_points.txt"
         self.entry_point = entry_point
 
@@ -44,10 +47,18 @@ class _Source:
 
     def report(self, error: BaseException) -> None:
         """Report what it raised, unless that was done at an earlier call."""
-        failure = repr(self), f"{type(error)} {describe(error)}"
+        failure = repr(self), _text(error)
         if failure not in _reported:
             _reported.add(failure)
             report(error, self, threading.current_thread())
+
+
+def _text(error: BaseException) -> str:
+    """What tells one failure from another, at the next call as well: no address, though its repr raises."""
+    try:
+        return f"{type(error)} {error!r}"
+    except Exception:  # noqa: BLE001
+        return type.__repr__(type(error))
 
 
 def load_plugins() -> list[Plugin]:
@@ -65,11 +76,13 @@ def load_plugins() -> list[Plugin]:
     for distribution in distributions():
         source = _Source(distribution)
         try:
-            name = distribution.metadata["Name"]
+            metadata: Any = distribution.metadata
+            name = re.sub("[-_.]+", "-", metadata.get("Name") or "").lower()
             if name in seen:  # one that is further back in the path is hidden
                 continue
             found = [entry_point for entry_point in distribution.entry_points if entry_point.group == _GROUP]
-            seen.add(name)
+            if name:
+                seen.add(name)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001

@@ -102,7 +102,7 @@ def test_the_last_in_is_the_first_out(kind: Kind, plugin: Plugin) -> None:
 def test_its_failure_is_reported_and_stops_nobody(
     kind: Kind, plugin: Plugin, reports: list[threading.ExceptHookArgs]
 ) -> None:
-    """Whatever it raises, the others run, and `threading.excepthook` gets the thread, with a note that names the hook."""
+    """Whatever it raises, the others run; `threading.excepthook` gets the thread, and a note names the hook."""
     ran: list[int] = []
     errors = [ValueError, KeyboardInterrupt, GeneratorExit, Broken]
 
