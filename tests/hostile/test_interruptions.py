@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from support import LONG, in_thread
 
-from threadhooks import Plugin, _attached, _sentinel, _stack, thread_exited
+from threadhooks import Plugin, _attached, _sentinel, _stack, plugins, thread_exited
 from threadhooks.threadref import finalize
 
 _throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
@@ -95,6 +97,81 @@ def test_more_exceptions_than_anybody_could_catch(told: list[Any], monkeypatch: 
     assert "interrupted too often; not run: [<built-in method append" in str(lost)
     in_thread(lambda: finalize(calls.append, "later"))
     assert calls == ["later"]
+
+
+def test_an_exception_ends_the_hook_that_it_hits(told: list[Any]) -> None:
+    """An exception that another thread throws into a hook is reported as the hook's own; the other hooks run."""
+    entered = threading.Event()
+    ran: list[str] = []
+
+    def spin() -> None:
+        entered.set()
+        deadline = time.monotonic() + LONG
+        while time.monotonic() < deadline:
+            pass
+        ran.append("not thrown")
+
+    def body() -> None:
+        finalize(ran.append, "first")
+        finalize(spin)
+
+    with thread_exited.connected_to(lambda thread, **extra: ran.append("receiver")):
+        thread = threading.Thread(target=body)
+        thread.start()
+        assert entered.wait(LONG)
+        _throw(ctypes.c_ulong(thread.ident), ctypes.py_object(Thrown))  # type: ignore[arg-type]
+        thread.join(LONG)
+    assert ran == ["first", "receiver"]
+    assert [type(error) for error in told] == [Thrown]
+
+
+def test_exceptions_that_come_as_hooks_return(told: list[Any]) -> None:
+    """Each is reported; the hooks that wait run, and the receivers."""
+    ran: list[object] = []
+
+    def body() -> None:
+        throw = thrower()
+
+        def hook() -> None:
+            last = as_it_dies(throw)  # noqa: F841 - destroyed as this returns
+            ran.append("hook")
+
+        for number in range(3):
+            finalize(ran.append, number)
+        for _ in range(3):
+            finalize(hook)
+
+    with thread_exited.connected_to(lambda thread, **extra: ran.append("receiver")):
+        in_thread(body)
+    assert ran == ["hook"] * 3 + [2, 1, 0, "receiver"]
+    assert [type(error) for error in told] == [Thrown] * 3
+
+
+@pytest.mark.skipif("COVERAGE_RUN" in os.environ, reason="3.11 may loop for ever when it throws into what it traces")
+def test_an_asynchronous_exception_in_a_hook_leaves_nothing_to_wait_for(reports: Any) -> None:
+    """Thrown into a thread that runs hook after hook, it never makes a later `close` wait for a thread that is gone."""
+    hook = plugins._Hook(Plugin("hit"), int)
+
+    def body() -> None:
+        going.set()
+        while not stop.is_set():
+            hook()
+
+    for number in range(300):
+        going, stop = threading.Event(), threading.Event()
+        thread = threading.Thread(target=body)
+        thread.start()
+        assert going.wait(LONG)
+        for _ in range(number % 50 * 20):  # another moment each time
+            pass
+        ident = ctypes.c_ulong(thread.ident)  # type: ignore[arg-type]
+        _throw(ident, ctypes.py_object(Thrown))
+        thread.join(0.1)
+        stop.set()  # a tracer may have swallowed it
+        thread.join(LONG)
+        assert plugins._running == {}
+    assert {report.exc_type for report in reports} == {Thrown}
+    hook.plugin.close()
 
 
 @pytest.mark.skipif(

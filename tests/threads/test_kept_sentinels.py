@@ -1,0 +1,158 @@
+"""A sentinel that somebody keeps beyond its thread's end: nothing runs in a wrong thread, and that is reported."""
+
+from __future__ import annotations
+
+import gc
+import queue
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support import Steal, in_thread
+
+import threadhooks
+from threadhooks import thread_exited
+from threadhooks.threadref import finalize, ref
+
+
+@pytest.fixture
+def exits() -> Iterator[list[Any]]:
+    """The ``(thread, info, exception)`` of every `thread_exited`."""
+    heard: list[Any] = []
+
+    def receiver(thread: threading.Thread, *, info: Any, exception: Any, **extra: Any) -> None:
+        heard.append((thread, info, exception))
+
+    with thread_exited.connected_to(receiver):
+        yield heard
+
+
+def test_a_sentinel_can_not_be_weakly_referenced(steal: Steal) -> None:
+    """Nobody gets a sentinel by dereferencing something."""
+    done: list[bool] = []
+
+    def body() -> None:
+        for sentinel in steal(threadhooks.attach):
+            with pytest.raises(TypeError, match="weak reference"):
+                weakref.ref(sentinel)
+        done.append(True)
+
+    in_thread(body)
+    assert done
+
+
+def test_a_sentinel_that_was_kept_is_reported_and_its_hooks_are_not_run(
+    reports: list[Any], exits: list[Any], steal: Steal
+) -> None:
+    """Whoever holds a sentinel longer than its thread lives gets a report, and no hook runs in a wrong thread."""
+    kept: list[Any] = []
+    log: list[str] = []
+
+    def body() -> None:
+        kept.extend(steal(lambda: finalize(log.append, "must not run")))
+        kept_refs.append(ref(lambda _: log.append("nor this")))
+
+    kept_refs: list[Any] = []
+    thread = in_thread(body)
+    assert len(kept) == 2
+    assert reports == []
+    kept.clear()
+    assert [(report.exc_type, report.thread) for report in reports] == [(RuntimeError, thread)]
+    assert "finalised in another thread" in str(reports[0].exc_value)
+    assert "append" in str(reports[0].exc_value)
+    assert (log, exits) == ([], [])
+    assert kept_refs[0]() is None
+
+
+def test_a_kept_sentinel_closes_no_resource(reports: list[Any], steal: Steal) -> None:
+    """Not even the `finally` of a generator runs in the thread that drops another one's sentinel."""
+    log: list[Any] = []
+    kept: list[Any] = []
+
+    @threadhooks.per_thread
+    def guarded() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            log.append(threading.current_thread())
+
+    in_thread(lambda: kept.extend(steal(guarded)))
+    kept.clear()
+    gc.collect()
+    assert log == []
+    assert "guarded" in str(reports[0].exc_value)
+
+
+def test_the_report_of_a_kept_sentinel_names_all_hooks(reports: list[Any], steal: Steal) -> None:
+    """What is not run is named in the order of registration, be it false, or not fit for a truth value at all."""
+    kept: list[Any] = []
+
+    class Falsy:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __call__(self, *_: object) -> None: ...
+
+        def __bool__(self) -> bool:
+            raise ValueError("ambiguous")
+
+        def __repr__(self) -> str:
+            return f"hook {self.number}"
+
+    def body() -> None:
+        kept.append(steal(lambda: finalize(Falsy(0))))
+        kept.extend([ref(Falsy(1)), ref(), ref(Falsy(2))])
+
+    in_thread(body)
+    kept[0].clear()
+    assert [str(report.exc_value).partition("not run: ")[2] for report in reports] == ["[hook 0, hook 1, hook 2]"]
+
+
+def test_a_sentinel_that_was_kept_is_reported_though_its_ident_is_in_use_again(
+    reports: list[Any], steal: Steal
+) -> None:
+    """A thread with the ident of one that has ended is not taken for it."""
+    kept: list[Any] = []
+    log: list[str] = []
+
+    def body() -> None:
+        kept.extend(steal(lambda: finalize(log.append, "must not run")))
+
+    first = in_thread(body)
+    done: queue.SimpleQueue[None] = queue.SimpleQueue()
+    leave = threading.Event()
+
+    def drop() -> None:
+        if threading.get_ident() == first.ident:
+            kept.clear()
+        done.put(None)
+        leave.wait()
+
+    others = []
+    while kept and len(others) < 100:  # that live together, so that each has an ident of its own
+        others.append(threading.Thread(target=drop))
+        others[-1].start()
+        done.get()
+    leave.set()
+    for other in others:
+        other.join()
+    if kept:
+        kept.clear()
+        pytest.skip("no ident was used again")
+    assert [(report.exc_type, report.thread) for report in reports] == [(RuntimeError, first)]
+    assert log == []
+
+
+def test_a_sentinel_that_its_own_thread_drops_late_is_in_order(reports: list[Any], steal: Steal) -> None:
+    """A sentinel that is kept, and given back in time, does no harm."""
+    log: list[str] = []
+
+    def body() -> None:
+        kept = steal(lambda: finalize(log.append, "runs"))
+        assert len(kept) == 2
+        kept.clear()
+
+    in_thread(body)
+    assert (log, reports) == (["runs"], [])
