@@ -218,6 +218,7 @@ class Attachment:
             self._forget_frames()
         if self.early is not self.late:
             if self.early.entries:
+                self.late.let_references_die()  # the exit has begun: none that an early cleanup drops is missed
                 self.early.unwind(self.failed)
             self.early = self.late
         self.late.unwind(self.failed)
