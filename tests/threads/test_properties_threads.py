@@ -7,7 +7,7 @@ The `Machine` takes the steps and writes down what it sees; in one run it uses t
 
 from __future__ import annotations
 
-import copy
+import gc
 import inspect
 import re
 import threading
@@ -41,13 +41,17 @@ class Info(NamedTuple):
 
 
 class Record:
-    """A clean-up of the model: a finalizer, a reference, what a plugin registered, or an open value."""
+    """A cleanup of the model: a finalizer, a reference, what a plugin registered, or an open value."""
 
-    def __init__(self, model: Model, func: Any, args: Any = (), kwargs: Any = None, plugin: Any = None) -> None:
+    is_ref = False
+    override: Any = None  # a subclass's `__call__`
+
+    def __init__(
+        self, model: Model, func: Any, args: Any = (), kwargs: Any = None, plugin: Any = None, early: bool = False
+    ) -> None:
         self.model, self.func, self.args, self.kwargs, self.plugin = model, func, args, kwargs or {}, plugin
-        self.early = False
-        self.is_ref = False
         self.thread = model.here.attach()
+        self.early = early and not self.thread.early_is_over
         self.thread.stack.append(self)
 
     @property
@@ -68,13 +72,16 @@ class Record:
             if not self.alive or self in self.thread.dead_refs:
                 return None
             return ANY if self.thread.exiting else self.thread  # that one was made during the exit: not promised
+        return self.override(self.alive, self.call) if self.override else self.call()
+
+    def call(self) -> Any:
         return self.func(*self.args, **self.kwargs) if self.detach() else None
 
 
 class ModelThread:
     def __init__(self, name: str) -> None:
         self.name = name
-        self.attached = self.announces = self.exiting = False
+        self.attached = self.announces = self.exiting = self.early_is_over = False
         self.stack: list[Record] = []
         self.dead_refs: list[Record] = []  # whose callbacks will run, whatever becomes of them
         self.error: BaseException | None = None
@@ -88,23 +95,26 @@ class ModelPlugin:
     def __init__(self, model: Model, name: str) -> None:
         self.model, self.name, self.closed = model, name, False
 
-    def register(self, func: Any, /, *args: Any, **kwargs: Any) -> Record:
-        if self.closed:
-            raise RuntimeError
-        return Record(self.model, func, args, kwargs, self)
+    def register(self, func: Any, /, *args: Any, **kwargs: Any) -> None:
+        self._register(False, func, args, kwargs)
 
     def register_early(self, func: Any, /, *args: Any, **kwargs: Any) -> None:
-        self.register(func, *args, **kwargs).early = True
+        self._register(True, func, args, kwargs)
+
+    def _register(self, early: bool, func: Any, args: Any, kwargs: Any) -> None:
+        if self.closed:
+            raise RuntimeError
+        Record(self.model, func, args, kwargs, self, early)
 
     def unregister(self, func: Any) -> None:
         stack = self.model.here.stack
-        stack[:] = [record for record in stack if not (record.plugin is self and record.func == func)]
+        stack[:] = [record for record in stack if not (record.plugin is self and record.func is func)]
 
     def pending(self) -> Any:
         found = {}
         for thread in self.model.threads:
             mine = [record for record in reversed(thread.stack) if record.plugin is self]
-            mine.sort(key=lambda record: thread.announces and not record.early)
+            mine.sort(key=lambda record: not record.early)
             if mine:
                 found[thread] = [(record.func, record.args, record.kwargs) for record in mine]
         return found
@@ -117,7 +127,7 @@ class ModelPlugin:
     def close(self, *, run: bool = False) -> None:
         self.closed = True
         self.model.receivers[:] = [entry for entry in self.model.receivers if entry[3] is not self]
-        mine = [r for r in reversed(self.model.here.stack) if r.plugin is self]
+        mine = sorted((r for r in reversed(self.model.here.stack) if r.plugin is self), key=lambda r: not r.early)
         for thread in self.model.threads:
             thread.stack[:] = [r for r in thread.stack if r.plugin is not self]
         for record in mine if run else []:
@@ -145,8 +155,7 @@ class ModelResource:
                 manager.__exit__(type(error) if error else None, error, error and error.__traceback__)
 
             close.__qualname__ = self.name
-            record = Record(self.model, close)
-            record.early = self.early
+            record = Record(self.model, close, early=self.early)
             self.open[key] = value, manager, record
         return self.open[key][0]
 
@@ -163,7 +172,7 @@ class Model:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.here = ModelThread("pytest")
+        self.here = ModelThread(threading.current_thread().name)
         self.threads: list[ModelThread] = []
         self.receivers: list[tuple[str, ModelThread | None, Any, ModelPlugin | None]] = []
         self.muted = self.installed = 0
@@ -173,6 +182,11 @@ class Model:
 
     def finalize(self, func: Any, /, *args: Any, **kwargs: Any) -> Record:
         return Record(self, func, args, kwargs)
+
+    def derived(self, override: Any, func: Any) -> Record:
+        record = Record(self, func)
+        record.override = override
+        return record
 
     def ref(self, callback: Any) -> Record:
         record = Record(self, callback)
@@ -205,11 +219,11 @@ class Model:
         finally:
             self.muted -= 1
 
-    def call(self, func: Any, /, *args: Any, plugin: Any = None, **kwargs: Any) -> None:
+    def call(self, func: Any, /, *args: Any, plugin: Any = None, name: Any = None, **kwargs: Any) -> None:
         try:
             func(*args, **kwargs)
         except BaseException as error:
-            name = getattr(func, "__qualname__", None) or repr(func)
+            name = getattr(func, "__qualname__", None) or repr(name or func)
             self.machine.report(error, self.here, name, plugin and plugin.name)
 
     def send(self, signal: str) -> None:
@@ -227,8 +241,12 @@ class Model:
             if not waiting:
                 return
             record = waiting[-1]
-            here.stack.remove(record)
-            self.call(record.func, *record.args, plugin=record.plugin, **record.kwargs)
+            if record.override:  # which finds it alive
+                self.call(record, name=record.func)
+                record.detach()
+            else:
+                here.stack.remove(record)
+                self.call(record.func, *record.args, plugin=record.plugin, **record.kwargs)
 
     def run(self, name: str, mode: str, body: Callable[[], None]) -> None:
         before, self.here = self.here, ModelThread(name)
@@ -255,6 +273,8 @@ class Model:
         here.exiting = True
         here.dead_refs = [record for record in here.stack if record.is_ref]
         if here.attached:
+            self.unwind(early=True)
+            here.early_is_over = True
             self.unwind(early=False)
             self.send("thread_exited")
             here.error = None
@@ -282,6 +302,13 @@ class Real:
         self.plugin = RealPlugin
         self.muting = threadhooks.thread_exited.muted
 
+    def derived(self, override: Any, func: Any) -> Any:
+        class Derived(threadhooks.threadref.finalize):
+            def __call__(self, _: Any = None) -> Any:
+                return override(self.alive, super().__call__)
+
+        return Derived(func)
+
     @property
     def here(self) -> threading.Thread:
         thread = threading.current_thread()
@@ -298,6 +325,8 @@ class Real:
         getattr(threadhooks, signal).connect(func, sender=threading.current_thread(), weak=False)
 
     def connected(self, signal: str) -> int:
+        if getattr(threadhooks, signal).receivers:
+            gc.collect()  # those of a thread that was not announced stay as long as its object
         return len(getattr(threadhooks, signal).receivers)
 
     def report(self, args: threading.ExceptHookArgs) -> None:
@@ -330,12 +359,6 @@ class Hook:
         self.machine, self.steps, self.owner, self.signal = machine, steps, owner, signal
         self.number = len(machine.hooks)
         machine.hooks.append(self)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Hook) and self.number == other.number
-
-    def __hash__(self) -> int:
-        return self.number
 
     def __repr__(self) -> str:
         return f"<hook {self.number}>"
@@ -416,7 +439,7 @@ class Machine:
         self.log.append("joined")
         for number, thing in enumerate(self.things):
             if thing is not None:
-                self.log.append((number, self.step_read(number), self.step_peek(number), self.step_call(number)))
+                self.take([("read", number), ("peek", number), ("call", number)])
         self.log.append([self.world.connected(signal) for signal in SIGNALS])
         return self.log
 
@@ -460,6 +483,16 @@ class Machine:
     def step_finalize(self, steps: Steps) -> None:
         number = len(self.things)
         self.keep(self.world.finalize(Hook(self, steps), number, key=number))
+
+    def step_derived(self, calls_super: bool, steps: Steps) -> None:
+        """Make a finalizer of a class with a `__call__` of its own, which calls that of its base, or doesn't."""
+        hook = Hook(self, steps)
+
+        def override(alive: bool, call: Callable[[], Any]) -> Any:
+            self.see("overridden", hook.number, alive)
+            return call() if calls_super or not alive else self.take_twice(steps)
+
+        self.keep(self.world.derived(override, hook))
 
     def step_ref(self, steps: Steps | None) -> None:
         self.keep(self.world.ref(None if steps is None else Hook(self, steps)))
@@ -506,7 +539,7 @@ class Machine:
 
     def step_unregister(self, plugin: str, number: int) -> None:
         if self.hooks:
-            self.plugins[plugin].unregister(copy.copy(self.hooks[number % len(self.hooks)]))  # by equality
+            self.plugins[plugin].unregister(self.hooks[number % len(self.hooks)])
 
     def step_pending(self, plugin: str) -> Any:
         pending = self.plugins[plugin].pending().items()
@@ -514,8 +547,12 @@ class Machine:
 
     def step_close(self, plugin: str, run: bool) -> Any:
         here = self.world.here
-        if any(owner == plugin and thread is not here for owner, _, thread in self.at_work):
-            return "would wait for this hook"
+        # Called by hand, a finalizer is no hook.
+        within_hook = here.name in self.over or any(
+            thread is here and (owner or sent) for owner, sent, thread in self.at_work
+        )
+        if not within_hook and any(owner == plugin and thread is not here for owner, _, thread in self.at_work):
+            return "would wait for that hook"
         self.plugins[plugin].close(run=run)
         return self.step_pending(plugin)
 
@@ -600,6 +637,7 @@ def _branches(inner: st.SearchStrategy[Steps]) -> st.SearchStrategy[Step]:
     return st.one_of(
         st.tuples(st.just("finalize"), inner),
         st.tuples(st.just("finalize"), inner),
+        st.tuples(st.just("derived"), st.booleans(), inner),
         st.tuples(st.just("ref"), inner),
         st.tuples(st.just("ref"), st.none() | inner),
         st.tuples(st.just("register"), _plugin, st.booleans(), inner),
@@ -636,6 +674,7 @@ def observe(world: type[Real | Model], mode: str, steps: Steps) -> list[Any]:
 @given(_mode, _programs)
 @example("plain", [("register", "red", False, [("raise", ValueError)]), ("close", "red", True)])
 @example("announced", [("connect", "thread_exiting", "red", [("register", "red", True, []), ("finalize", [])])])
+@example("plain", [("ref", []), ("register", "red", True, [("drop", 0)])])
 @example("plain", [("finalize", []), ("ref", []), ("ref", [("detach", 0), ("finalize", [])])])
 def test_threads_do_as_the_model_says(mode: str, steps: Steps) -> None:
     """Whatever is registered, taken back, called or closed, by whom and when: all runs in the order of the model."""
