@@ -62,6 +62,10 @@ def plugins_receiver(signal: str, plugin: Plugin, hook: Hook) -> None:
     threadhooks.attach()
 
 
+def register(plugin: Plugin, hook: Hook) -> None:
+    plugin.register(hook)
+
+
 def register_early(plugin: Plugin, hook: Hook) -> None:
     plugin.register_early(hook)
 
@@ -69,7 +73,7 @@ def register_early(plugin: Plugin, hook: Hook) -> None:
 CLEANUPS = [
     Kind("finalize", lambda plugin, hook: threadref.finalize(hook)),
     Kind("ref", ref),
-    Kind("register", lambda plugin, hook: plugin.register(hook), note="hook of plugin 'owner'"),
+    Kind("register", register, note="hook of plugin 'owner'"),
     Kind("register_early", register_early, note="hook of plugin 'owner'"),
     Kind("per_thread", per_thread, note="the closing of hooks.per_thread.<locals>.resource"),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 import select
 import signal
@@ -45,6 +47,26 @@ class Farewell:
 
     def __del__(self) -> None:
         self.func()
+
+
+class Thrown(BaseException):
+    """What comes from outside, in the middle of something."""
+
+
+def throw_into(ident: int) -> None:
+    """Raise `Thrown` in the thread with that ident, as soon as it executes Python code."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Thrown))
+
+
+def thrower() -> Callable[[], object]:
+    """What throws into the thread that calls this. It is written in C, and so executes no step that could be hit."""
+    throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    return functools.partial(throw, ctypes.c_ulong(threading.get_ident()), ctypes.py_object(Thrown))
+
+
+def as_it_dies(call: Callable[[], object]) -> object:
+    """An object whose destructor is `call` itself."""
+    return type("Dying", (), {"__del__": staticmethod(call)})()
 
 
 Steal = Callable[[Callable[[], object]], "list[Any]"]

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 
-from . import capturing, exiting, importing, parallel, registering, sending, using  # noqa: F401 - each adds its rows
+# Each adds its rows.
+from . import capturing, exiting, importing, leaving, parallel, registering, sending, using  # noqa: F401
 from .measuring import ROWS, Sizes
 
 

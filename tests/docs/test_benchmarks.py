@@ -37,6 +37,8 @@ def test_json() -> None:
         "thread-installed": "≤ 1.10",
         "thread-timeline": "≤ 1.15",
         "crowd": "≤ 1.10",
+        "close-plugins": "≤ 2.00",
+        "unregister": "≤ 2.00",
         "send": "≤ 1.50",
         "disconnect": "≤ 2.00",
         "import": "≤ 1.25",

@@ -510,26 +510,29 @@ def test_l19_a_signal_handler_that_raises_inside_join(program: Callable[..., Any
     ) == (f"{sys.version_info >= (3, 13)}\n", "", 0)
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_l20_hooks_that_close_each_others_plugin(number: int) -> None:
-    """Hooks that close each other's plugin, or all the same, in a circle of threads, do not wait for each other."""
-    everyone = threading.Barrier(number + 1)
-    plugins = [threadhooks.Plugin(f"in a circle {index}") for index in range(number)]
-    ran: list[int] = []
+def test_l20_close_from_within_a_hook() -> None:
+    """Hooks that close each other's plugin take everything back, don't wait for each other, and go on."""
+    together = threading.Barrier(2)
+    plugins = [Plugin("one"), Plugin("two")]
+    events: list[str] = []
 
-    def hook(index: int) -> None:
-        everyone.wait()
-        plugins[(index + 1) % number].close()
-        ran.append(index)
+    def hook(other: int) -> None:
+        together.wait()
+        plugins[other].close()
+        together.wait()  # both have returned, while both hooks are running
+        events.append("went on")
 
-    threads = [threading.Thread(target=plugins[index].register, args=(hook, index)) for index in range(number)]
-    threads.append(threading.Thread(target=plugins[0].register, args=(hook, 0)))
+    def body(own: int) -> None:
+        plugins[own].register(events.append, "taken back")
+        plugins[own].register(hook, 1 - own)
+
+    threads = [threading.Thread(target=body, args=(own,)) for own in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
-    assert sorted(ran) == sorted([0, *range(number)])
+    assert events == ["went on", "went on"]
 
 
 def test_l21_what_is_muted_is_not_made_up_for(plugin: Plugin) -> None:
@@ -858,6 +861,20 @@ def test_l36_a_warning_in_vain(plugin: Plugin) -> None:
 
     in_thread(body)
     assert ran == ["early", "end of the body"]
+
+
+def test_l43_one_plugin_can_harm_another(plugin: Plugin) -> None:
+    """What one plugin has connected, another may list and disconnect. (tests/hostile shows the rest.)"""
+    heard: list[threading.Thread] = []
+    plugin.thread_exited(lambda thread, **extra: heard.append(thread))
+
+    def disconnect() -> None:
+        for receiver in list(thread_exited.receivers_for(threading.current_thread())):
+            thread_exited.disconnect(receiver)
+
+    with Plugin("evil") as evil:
+        in_thread(lambda: evil.register(disconnect))
+    assert heard == []
 
 
 def test_l46_a_thread_that_has_nothing_to_do_with_us() -> None:

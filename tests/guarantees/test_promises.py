@@ -80,7 +80,7 @@ def test_g03_before_join_returns(plugin: Plugin) -> None:
 
 
 def test_g04_one_stack(plugin: Plugin) -> None:
-    """The clean-ups of everybody unwind as one stack: last in, first out."""
+    """Everybody's cleanups unwind as one stack, last in, first out; early ones before them, as another."""
     order: list[str] = []
 
     @per_thread
@@ -93,12 +93,14 @@ def test_g04_one_stack(plugin: Plugin) -> None:
         resource()
         kept.append(threadref.ref(lambda ref: order.append("ref")))
         other.register(order.append, "second plugin")
+        plugin.register_early(order.append, "early")
         threadref.finalize(order.append, "finalizer")
+        other.register_early(order.append, "earlier")
 
     kept: list[object] = []
     with Plugin("other") as other:
         in_thread(body)
-    assert order == ["finalizer", "second plugin", "ref", "resource", "first plugin"]
+    assert order == ["earlier", "early", "finalizer", "second plugin", "ref", "resource", "first plugin"]
 
 
 def test_g05_receivers_follow_in_the_order_of_connection(plugin: Plugin) -> None:

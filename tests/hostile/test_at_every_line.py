@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import gc
 import itertools
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 from at_line import AtLine
-from support import LONG, in_thread
+from support import LONG, in_thread, throw_into
 
 import threadhooks
 from threadhooks import Plugin, thread_exited
@@ -44,15 +43,6 @@ def exits() -> Iterator[list[Any]]:
 METHODS = pytest.mark.parametrize(
     "method", ["register", "register_early", "thread_started", "thread_exiting", "thread_exited"]
 )
-
-
-class Broken(BaseException):
-    pass
-
-
-def throw(ident: int, error: type[BaseException]) -> None:
-    """Raise `error` in another thread, as soon as it executes Python code."""
-    assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error)) == 1
 
 
 # Registering and closing
@@ -198,7 +188,7 @@ def test_an_asynchronous_exception_anywhere_costs_one_hook_at_most(
         """Throw before line `number`; false if the exit was over before."""
         log: list[int] = []
         kept: list[Any] = []
-        line = AtLine(number, lambda: throw(threading.get_ident(), Broken))
+        line = AtLine(number, lambda: throw_into(threading.get_ident()))
 
         def begin() -> None:
             sys.settrace(line)

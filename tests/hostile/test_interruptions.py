@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from support import LONG, in_thread
+from support import LONG, Thrown, as_it_dies, in_thread, throw_into, thrower
 
 from threadhooks import Plugin, _attached, _sentinel, _stack, plugins, thread_exited
 from threadhooks.threadref import finalize
-
-_throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
-
-
-class Thrown(BaseException):
-    """What another thread throws in."""
-
-
-def thrower() -> Callable[[], object]:
-    """What throws into the thread that calls this. It is written in C, and so executes no step that could be hit."""
-    return functools.partial(_throw, ctypes.c_ulong(threading.get_ident()), ctypes.py_object(Thrown))
-
-
-def as_it_dies(call: Callable[[], object]) -> object:
-    """An object whose destructor is `call` itself."""
-    return type("Dying", (), {"__del__": staticmethod(call)})()
 
 
 @pytest.fixture
@@ -61,21 +43,6 @@ def test_an_exception_that_is_pending_as_the_sentinel_dies(told: list[Any]) -> N
     assert len({ident for ident, _ in ran}) == 1
     assert {type(error) for error in told} == {Thrown}
     assert [attachment for attachment in _attached.attached() if not attachment.is_here()] == []
-
-
-def test_an_argument_that_throws_as_it_dies_hits_nobody_else(told: list[Any]) -> None:
-    """Its own hook has run; the hook of the other plugin, which comes next, runs."""
-    ran: list[int] = []
-    with Plugin("evil") as evil, Plugin("good") as good:
-
-        def body() -> None:
-            for number in range(10):
-                good.register(ran.append, number)
-                evil.register(lambda argument: None, as_it_dies(thrower()))
-
-        in_thread(body)
-    assert ran == list(range(10))[::-1]
-    assert [type(error) for error in told] == [Thrown] * 10
 
 
 def test_more_exceptions_than_anybody_could_catch(told: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +86,7 @@ def test_an_exception_ends_the_hook_that_it_hits(told: list[Any]) -> None:
         thread = threading.Thread(target=body)
         thread.start()
         assert entered.wait(LONG)
-        _throw(ctypes.c_ulong(thread.ident), ctypes.py_object(Thrown))  # type: ignore[arg-type]
+        throw_into(thread.ident)  # type: ignore[arg-type]
         thread.join(LONG)
     assert ran == ["first", "receiver"]
     assert [type(error) for error in told] == [Thrown]
@@ -164,8 +131,7 @@ def test_an_asynchronous_exception_in_a_hook_leaves_nothing_to_wait_for(reports:
         assert going.wait(LONG)
         for _ in range(number % 50 * 20):  # another moment each time
             pass
-        ident = ctypes.c_ulong(thread.ident)  # type: ignore[arg-type]
-        _throw(ident, ctypes.py_object(Thrown))
+        throw_into(thread.ident)  # type: ignore[arg-type]
         thread.join(0.1)
         stop.set()  # a tracer may have swallowed it
         thread.join(LONG)
