@@ -42,6 +42,8 @@ __all__ = (
 if _typing.TYPE_CHECKING:
     from . import aio as aio
     from .timeline import Timeline as Timeline
+
+    __version__: str
 else:
 
     def __getattr__(name: str) -> object:
@@ -53,4 +55,8 @@ else:
             from .timeline import Timeline
 
             return Timeline
+        if name == "__version__":
+            from importlib.metadata import version  # slow to import, too
+
+            return version(__name__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

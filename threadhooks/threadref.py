@@ -32,6 +32,8 @@ else:
 
 __all__ = ("finalize", "ref")
 
+__version__ = "1.1.5"  # of the interface: what a program that was written for PyPI's asks for
+
 _dereference = weakref.ref.__call__
 _new_reference = weakref.ref.__new__
 

@@ -169,3 +169,14 @@ def test_the_top_level_of_the_repository() -> None:
         "README.md",
         "LICENSE",
     }
+
+
+def test_the_version_is_that_of_what_is_installed(program: Callable[..., Any]) -> None:
+    """`threadhooks.__version__` is read from the metadata when it is asked for, not when the package is imported."""
+    version = importlib.metadata.version("threadhooks")
+    assert program(
+        """
+        import sys, threadhooks
+        print("importlib.metadata" in sys.modules, threadhooks.__version__)
+        """
+    ) == (f"False {version}\n", "", 0)

@@ -1,7 +1,7 @@
 """Random programs of references and finalizers, run by PyPI's threadref and by ours: what is seen must be the same.
 
 A program is a list of steps in one thread. Some of its steps register hooks, and a hook is a list of steps as well, to
-be taken when it runs. Left out is what is known to differ (see `TestDifferences` in test_threadref): a hook registers
+be taken when it runs. Left out is what is known to differ (see test_threadref_differences): a hook registers
 nothing at the exit, and neither peeks at nor detaches a finalizer then.
 """
 
