@@ -10,6 +10,7 @@ from time import perf_counter_ns, thread_time_ns
 
 from threadhooks import Plugin, threadref
 
+from .exiting import Bare
 from .measuring import Sample, Sides, Sizes, in_thread, nothing, row
 
 THREADS = 10  # that live while plugins are closed
@@ -104,12 +105,21 @@ def with_hook() -> None:
     threadref.finalize(nothing)
 
 
-@row("end-quarter", "end and join a quarter of the crowd at once, each with a `finalize`", "bare threads", ratio="cost")
+local = threading.local()
+
+
+def with_local() -> None:
+    local.bare = Bare()
+
+
+# All that wait for the GIL wake up every five milliseconds: with many at once, that takes nearly all the time.
+@row("end-crowd", "end and join a quarter of the crowd at once, each with a `finalize`", "bare threads", ratio="cost")
 def _(sizes: Sizes) -> Iterator[Sides]:
     number = max(1, sizes.attached // 4)
     yield Sides(ending(with_hook, number), ending(nothing, number))
 
 
-@row("end-crowd", "end and join the whole crowd at once, each with a `finalize`", "bare threads", ratio="cost")
+@row("end-crowd-local", "the same", "a bare threading.local with `__del__`", ratio="cost")
 def _(sizes: Sizes) -> Iterator[Sides]:
-    yield Sides(ending(with_hook, sizes.attached), ending(nothing, sizes.attached))
+    number = max(1, sizes.attached // 4)
+    yield Sides(ending(with_hook, number), ending(with_local, number))
