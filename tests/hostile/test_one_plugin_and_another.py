@@ -68,17 +68,6 @@ def test_an_argument_that_throws_as_it_dies(kind: Kind, good: Good, evil: Plugin
     assert [report.exc_type for report in reports] == [Thrown] * 10
 
 
-def test_an_endless_loop(good: Good, evil: Plugin, reports: list[Any]) -> None:
-    """It is stopped, and reported; the other plugin's hooks run."""
-
-    def again() -> None:
-        evil.register(again)
-
-    good.exit(lambda: evil.register(again))
-    assert (good.ran, good.heard) == (CLEANUPS_RAN, RECEIVERS_RAN)
-    assert [report.exc_type for report in reports] == [RuntimeError]
-
-
 def test_an_endless_loop_that_is_slow(
     good: Good, evil: Plugin, reports: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,24 +134,39 @@ def test_a_key_error_from_outside_is_no_end() -> None:
     assert ran == [1]
 
 
-def test_an_endless_loop_ends(failures: Failures, failed: Any) -> None:
+@pytest.mark.parametrize(("references", "entries"), [(0, 1), (1, 0), (0, 2), (1, 1)])
+def test_an_endless_loop_ends(references: int, entries: int, failures: Failures, failed: Any) -> None:
     """Hooks that add hooks without an end are given up, and named; those that waited have run."""
     stack, ran = Stack(), []
+    kept: list[Any] = []
 
-    def again() -> None:
+    def again(*_: object) -> None:
         ran.append("again")
-        stack.add(object(), again)
+        assert len(ran) < 100_000  # or this test would never end
+        kept.extend(Reference(stack, again) for _ in range(references))
+        for _ in range(entries):
+            stack.add(object(), again)
 
-    stack.add("first", lambda: ran.append("waited"))
+    stack.add("first", lambda: ran.append("entry"))
+    kept.append(Reference(stack, lambda _: ran.append("reference")))
     stack.add("loop", again)
     stack.unwind(failed)
-    assert ran.count("waited") == 1
-    assert MOST_ADDED_MEANWHILE <= len(ran) <= MOST_ADDED_MEANWHILE + 10
+    assert (ran.count("entry"), ran.count("reference")) == (1, 1)
+    assert MOST_ADDED_MEANWHILE <= len(ran) <= 4 * MOST_ADDED_MEANWHILE
     [(error, hook)] = failures
     assert isinstance(error, RuntimeError)
     assert "again" in str(error)
     assert hook is again
     assert not stack.entries
+
+
+def test_references_count_as_waiting(failures: Failures, failed: Any) -> None:
+    """However many wait, each callback may add a hook: that is no loop."""
+    stack, ran = Stack(), []
+    number = MOST_ADDED_MEANWHILE * 3 // 5
+    kept = [Reference(stack, lambda _: stack.add(object(), lambda: ran.append(None))) for _ in range(number)]
+    stack.unwind(failed)
+    assert (len(ran), failures) == (len(kept), [])
 
 
 @pytest.mark.parametrize(

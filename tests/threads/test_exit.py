@@ -16,7 +16,7 @@ import pytest
 from support import Log, in_thread
 
 import threadhooks
-from threadhooks import Plugin, _stack, thread_exited
+from threadhooks import Plugin, thread_exited
 from threadhooks.threadref import finalize, ref
 
 
@@ -113,12 +113,6 @@ def test_cleanups_unwind_as_one_stack_and_then_the_signal_is_sent(plugin: Plugin
     ]
 
 
-def test_a_log_record_of_a_hook_names_its_thread(caplog: pytest.LogCaptureFixture) -> None:
-    """`logging` writes the thread's own name and ident while its hooks run."""
-    thread = in_thread(lambda: finalize(logging.getLogger("hooks").warning, "bye"), name="worker-7")
-    assert [(record.threadName, record.thread) for record in caplog.records] == [("worker-7", thread.ident)]
-
-
 def test_a_hook_may_start_threads() -> None:
     """A thread that is started from a hook is no daemon, and has hooks of its own."""
     log: list[Any] = []
@@ -129,20 +123,6 @@ def test_a_hook_may_start_threads() -> None:
 
     in_thread(lambda: finalize(start))
     assert log == ["inner", (False, False)]
-
-
-def test_hooks_run_if_the_thread_crashed(reports: list[Any], exits: list[Any]) -> None:
-    """A thread whose `run()` raises is cleaned up as any other."""
-    log: list[int] = []
-
-    def body() -> None:
-        finalize(log.append, 1)
-        raise LookupError("crash")
-
-    thread = in_thread(body)
-    assert [report.exc_type for report in reports] == [LookupError]
-    assert log == [1]
-    assert [heard[0] for heard in exits] == [thread]
 
 
 class Touched(Exception):
@@ -237,98 +217,6 @@ def test_cleanups_that_are_registered_by_cleanups_run_next(plugin: Plugin) -> No
 
 
 # Loops
-
-
-def test_a_long_chain_of_cleanups_is_no_loop(reports: list[Any]) -> None:
-    """Nine hundred cleanups, each registered by the one before it, all run."""
-    log: list[int] = []
-
-    def step(left: int) -> None:
-        log.append(left)
-        if left:
-            finalize(step, left - 1)
-
-    in_thread(lambda: finalize(step, 899))
-    assert log == list(range(899, -1, -1))
-    assert reports == []
-
-
-def test_many_references_that_register_are_no_loop(reports: list[Any]) -> None:
-    """However many references wait, each of their callbacks may register once."""
-    calls: list[None] = []
-    kept: list[Any] = []
-
-    def body() -> None:
-        kept.extend([ref(lambda _: finalize(calls.append, None)) for _ in range(6000)])
-
-    in_thread(body)
-    assert len(calls) == 6000
-    assert reports == []
-
-
-def test_references_of_a_receiver_count_as_waiting(reports: list[threading.ExceptHookArgs]) -> None:
-    """What a receiver registers is no loop, however much of it there is, and whatever each of them registers."""
-    number = _stack.MOST_ADDED_MEANWHILE * 3 // 5
-    refs: list[ref] = []
-    ran: list[None] = []
-
-    def receiver(thread: threading.Thread, **extra: Any) -> None:
-        refs.extend(ref(lambda _: finalize(ran.append, None)) for _ in range(number))  # type: ignore[func-returns-value]
-
-    with thread_exited.connected_to(receiver):
-        in_thread(threadhooks.attach)
-    assert len(ran) == number
-    assert reports == []
-
-
-def finalize_again(again: Callable[[], None], plugin: Plugin, kept: list[Any]) -> None:
-    finalize(again)
-
-
-def register_again(again: Callable[[], None], plugin: Plugin, kept: list[Any]) -> None:
-    plugin.register(again)
-
-
-def refer_again(again: Callable[[], None], plugin: Plugin, kept: list[Any]) -> None:
-    kept.append(ref(lambda _: again()))
-
-
-def finalize_two(again: Callable[[], None], plugin: Plugin, kept: list[Any]) -> None:
-    finalize(again)
-    finalize(again)
-
-
-AGAIN = [finalize_again, register_again, refer_again, finalize_two]
-
-
-@pytest.mark.parametrize("how", AGAIN)
-def test_endless_cleanups_are_stopped_and_reported(
-    how: Callable[..., None], plugin: Plugin, reports: list[Any], exits: list[Any]
-) -> None:
-    """A cleanup that registers itself again for ever is given up, with a report; older ones run, and the signal."""
-    log: list[str] = []
-    kept: list[Any] = []
-    calls: list[None] = []
-
-    def again() -> None:
-        calls.append(None)
-        assert len(calls) < 1_000_000  # or this test would never end
-        how(again, plugin, kept)
-
-    def body() -> None:
-        finalize(log.append, "finalize")
-        kept.append(ref(lambda _: log.append("ref")))
-        plugin.register(log.append, "plugin")
-        again()
-
-    thread = in_thread(body)
-    assert sorted(log) == ["finalize", "plugin", "ref"]
-    assert [(report.exc_type, report.thread) for report in reports] == [(RuntimeError, thread)]
-    assert "without an end" in str(reports[0].exc_value)
-    assert "again" in str(reports[0].exc_value)
-    assert 10_000 <= len(calls) <= 40_000
-    assert len(exits) == 1
-    kept.clear()
 
 
 def test_endless_cleanups_of_a_receiver_are_stopped(plugin: Plugin, reports: list[Any]) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -18,45 +18,49 @@ from support import LONG, forks, in_thread
 import threadhooks
 from threadhooks import (
     Plugin,
-    ThreadSignal,
     thread_exited,
-    thread_exiting,
     thread_started,
 )
 
 
+class Slow:
+    """A hook that runs until it may leave, in a thread of its own; it tells `events` when it ends."""
+
+    def __init__(self) -> None:
+        self.entered, self.leave = threading.Event(), threading.Event()
+        self.events: list[str] = []
+        self.thread: threading.Thread
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        self.entered.set()
+        assert self.leave.wait(LONG)
+        self.events.append("hook ended")
+
+
 @contextmanager
-def exiting_within(plugin: Plugin) -> Generator[tuple[threading.Thread, threading.Event]]:
-    """A thread that is in the middle of a cleanup of `plugin`, until the event is set."""
-    entered, leave = threading.Event(), threading.Event()
-
-    def cleanup() -> None:
-        entered.set()
-        assert leave.wait(LONG)
-
-    thread = threading.Thread(target=plugin.register, args=(cleanup,))
-    thread.start()
-    assert entered.wait(LONG)
+def running(start: Callable[[Slow], object], before: Callable[[Slow], object] = id) -> Generator[Slow]:
+    """A hook that is being run. Its thread has called `start` with it; `before` is called before the thread starts."""
+    slow = Slow()
+    before(slow)
+    slow.thread = threading.Thread(target=start, args=(slow,))
+    with threadhooks.installed():
+        slow.thread.start()
+    assert slow.entered.wait(LONG)
     try:
-        yield thread, leave
+        yield slow
     finally:
-        leave.set()
-        thread.join(LONG)
+        slow.leave.set()
+        slow.thread.join(LONG)
 
 
-def closing(plugin: Plugin) -> threading.Thread:
-    """A thread that closes `plugin`, and is waiting for a hook that runs, or else has ended."""
-    thread = threading.Thread(target=plugin.close)
+def closing(plugin: Plugin, slow: Slow) -> threading.Thread:
+    """A thread that has called `close`, and had the time to return from it; it tells when it does."""
+    thread = threading.Thread(target=lambda: (plugin.close(), slow.events.append("closed")))
     thread.start()
-    wait_for_close(plugin, thread.join)
-    return thread
-
-
-def wait_for_close(plugin: Plugin, closed: Callable[[float], object]) -> None:
-    """Wait until `close` was called, and long enough for it to return if it has nothing to wait for."""
     while not plugin.closed:
         time.sleep(0)
-    closed(0.05)
+    thread.join(0.05)
+    return thread
 
 
 # What it takes back
@@ -187,147 +191,79 @@ def test_close_with_run_in_a_thread_without_cleanups() -> None:
 # While other threads are exiting
 
 
-def test_close_waits_for_a_cleanup_that_runs() -> None:
-    """close() returns when the cleanup that another thread is running has returned, and not before."""
+@pytest.mark.parametrize("fails", [False, True], ids=["returns", "fails"])
+@pytest.mark.parametrize("method", ["register", "register_early", "thread_started", "thread_exiting", "thread_exited"])
+def test_close_waits_for_a_hook_that_runs(method: str, fails: bool, reports: list[Any]) -> None:
+    """It returns, in each thread that has called it, when the hook that another thread is running has ended."""
     plugin = Plugin("waiting")
-    with exiting_within(plugin) as (_, leave):
-        closer = closing(plugin)
-        assert closer.is_alive()
-        leave.set()
+    register = getattr(plugin, method)
+
+    def hook(slow: Slow) -> None:
+        def hook(*_: Any, **__: Any) -> None:
+            slow()
+            if fails:
+                raise ValueError
+
+        register(hook)
+
+    in_its_thread = method.startswith("register")
+    with running(hook if in_its_thread else _attach, id if in_its_thread else hook) as slow:
+        closers = [closing(plugin, slow) for _ in range(2)]
+        slow.leave.set()
+        for closer in closers:
+            closer.join(LONG)
+    assert slow.events == ["hook ended", "closed", "closed"]
+    assert [report.exc_type for report in reports] == [ValueError] * fails
+
+
+def _attach(slow: Slow) -> None:
+    threadhooks.attach()
+
+
+def test_close_waits_for_the_last_of_several_hooks() -> None:
+    """However many end meanwhile, it goes on waiting."""
+    plugin = Plugin("several")
+    with ExitStack() as stack:
+        hooks = [stack.enter_context(running(plugin.register)) for _ in range(4)]
+        closer = closing(plugin, hooks[0])
+        for number in (2, 0, 3):
+            hooks[number].leave.set()
+            hooks[number].thread.join(LONG)
+            assert closer.is_alive()
+        hooks[1].leave.set()
         closer.join(LONG)
         assert not closer.is_alive()
-    assert plugin.closed
-
-
-SIGNALS = pytest.mark.parametrize("signal", [thread_started, thread_exiting, thread_exited], ids=lambda s: s.name)
-
-
-@SIGNALS
-def test_close_waits_for_a_receiver_that_runs(signal: ThreadSignal) -> None:
-    """The same for a receiver of any signal, which may raise."""
-    entered, leave = threading.Event(), threading.Event()
-
-    def receiver(thread: threading.Thread, **extra: Any) -> None:
-        entered.set()
-        assert leave.wait(LONG)
-        order.append("the receiver ends")
-        raise ValueError("it raises")
-
-    order: list[str] = []
-    plugin = Plugin("waiting")
-    getattr(plugin, signal.name)(receiver)
-    reported: list[object] = []
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(threading, "excepthook", reported.append)
-        with threadhooks.installed():
-            thread = threading.Thread(target=threadhooks.attach)
-            thread.start()
-        assert entered.wait(LONG)
-        closer = threading.Thread(target=lambda: (plugin.close(), order.append("it is closed")))
-        closer.start()
-        wait_for_close(plugin, closer.join)
-        order.append("the receiver may end")
-        leave.set()
-        closer.join(LONG)
-        thread.join(LONG)
-    assert order == ["the receiver may end", "the receiver ends", "it is closed"]
-    assert len(reported) == 1
 
 
 def test_close_does_not_wait_for_other_plugins() -> None:
     """A hook of another plugin that hangs is nobody else's business."""
-    with Plugin("slow") as slow, exiting_within(slow) as (thread, _):
+    with Plugin("slow") as other, running(other.register) as slow:
         in_thread(Plugin("quick").close)
-        assert thread.is_alive()
-
-
-def test_close_in_two_threads_waits_in_both() -> None:
-    """The second to close waits as the first does."""
-    plugin = Plugin("doubly")
-    with exiting_within(plugin) as (_, leave):
-        closers = [closing(plugin), closing(plugin)]
-        assert all(closer.is_alive() for closer in closers)
-        leave.set()
-        for closer in closers:
-            closer.join(LONG)
-            assert not closer.is_alive()
+        assert slow.thread.is_alive()
 
 
 def test_close_waits_for_what_another_close_runs() -> None:
     """A cleanup that `close(run=True)` is running in one thread has ended when close() returns in another."""
-    entered, leave = threading.Event(), threading.Event()
-    order: list[str] = []
-
-    def cleanup() -> None:
-        entered.set()
-        assert leave.wait(LONG)
-        order.append("the cleanup ends")
-
-    def first() -> None:
-        plugin.register(cleanup)
-        plugin.close(run=True)
-
     plugin = Plugin("run by close")
-    thread = threading.Thread(target=first)
-    thread.start()
-    assert entered.wait(LONG)
-    second = threading.Thread(target=lambda: (plugin.close(), order.append("it is closed")))
-    second.start()
-    wait_for_close(plugin, second.join)
-    leave.set()
-    second.join(LONG)
-    thread.join(LONG)
-    assert order == ["the cleanup ends", "it is closed"]
-
-
-def test_many_hooks_that_run_are_all_waited_for() -> None:
-    """close() waits for the last of several hooks, however many end meanwhile."""
-    plugin = Plugin("several")
-    barrier = threading.Barrier(5)
-    leave = [threading.Event() for _ in range(4)]
-    ended: list[int] = []
-
-    def cleanup(number: int) -> None:
-        barrier.wait(LONG)
-        assert leave[number].wait(LONG)
-        ended.append(number)
-
-    threads = [threading.Thread(target=plugin.register, args=(cleanup, number)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    barrier.wait(LONG)
-    closer = closing(plugin)
-    for number in (2, 0, 3):
-        leave[number].set()
-        threads[number].join(LONG)
-        assert closer.is_alive()
-    leave[1].set()
-    closer.join(LONG)
-    assert sorted(ended) == [0, 1, 2, 3]
-    threads[1].join(LONG)
+    with running(lambda slow: (plugin.register(slow), plugin.close(run=True))) as slow:
+        closer = closing(plugin, slow)
+        slow.leave.set()
+        closer.join(LONG)
+    assert slow.events == ["hook ended", "closed"]
 
 
 def test_a_receiver_chosen_but_not_called_is_never_called() -> None:
     """A receiver that a send has found before close(), and would call after it, is not called."""
-    heard: list[str] = []
-    first = Plugin("first")
-    second = Plugin("second")
-    chosen, begin = threading.Event(), threading.Event()
+    heard: list[threading.Thread] = []
+    with Plugin("first") as first, Plugin("second") as second:
 
-    @first.thread_exited
-    def holds_up(thread: threading.Thread, **extra: Any) -> None:
-        chosen.set()
-        assert begin.wait(LONG)
+        def connect(slow: Slow) -> None:
+            first.thread_exited(slow)
+            second.thread_exited(lambda thread, **extra: heard.append(thread))
 
-    second.thread_exited(lambda thread, **extra: heard.append("second"))
-    thread = threading.Thread(target=threadhooks.attach)
-    thread.start()
-    assert chosen.wait(LONG)
-    second.close()
-    begin.set()
-    thread.join(LONG)
-    first.close()
-    assert heard == []
+        with running(_attach, connect):
+            second.close()
+        assert heard == []
 
 
 def test_close_that_is_interrupted_gives_the_name_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,55 +328,41 @@ def test_close_within_a_hook_does_not_wait(kind: Kind) -> None:
     heard: list[threading.Thread] = []
     plugin = Plugin("closed by a hook")
     plugin.thread_exited(lambda thread, **extra: heard.append(thread))
-    with Plugin("owner") as owner, exiting_within(plugin) as (thread, _):
+    with Plugin("owner") as owner, running(plugin.register) as slow:
         run_with(kind, plugin.close, plugin=owner)  # which has ended
-        assert thread.is_alive()
+        assert slow.thread.is_alive()
         assert (plugin.closed, plugin.pending()) == (True, {})
-    assert thread not in heard
+    assert slow.thread not in heard
 
 
 def test_close_within_a_receiver_of_the_start_does_not_wait() -> None:
     """The same within a receiver of `thread_started`."""
     plugin = Plugin("closed at a start")
-    with thread_started.connected_to(receiver := lambda thread, **extra: plugin.close()):
-        with exiting_within(plugin) as (thread, _):
-            with threadhooks.installed():
-                in_thread(lambda: None)
-            assert thread.is_alive()
-    del receiver
+    with running(plugin.register) as slow, threadhooks.installed():
+        with thread_started.connected_to(lambda thread, **extra: plugin.close()):
+            in_thread(lambda: None)
+        assert slow.thread.is_alive()
+    assert plugin.closed
 
 
 def test_close_waits_for_a_hook_that_has_closed_it_and_goes_on() -> None:
     """A hook that closes its plugin is still one of its hooks: a close() from outside waits for its end."""
     plugin = Plugin("closed by its hook")
-    closed, leave = threading.Event(), threading.Event()
-    order: list[str] = []
-
-    def closes() -> None:
-        plugin.close()
-        closed.set()
-        assert leave.wait(LONG)
-        order.append("the hook ends")
-
-    thread = threading.Thread(target=plugin.register, args=(closes,))
-    thread.start()
-    assert closed.wait(LONG)
-    outside = threading.Thread(target=lambda: (plugin.close(), order.append("it is closed")))
-    outside.start()
-    outside.join(0.05)
-    leave.set()
-    outside.join(LONG)
-    thread.join(LONG)
-    assert order == ["the hook ends", "it is closed"]
+    with running(lambda slow: plugin.register(lambda: (plugin.close(), slow()))) as slow:
+        closer = closing(plugin, slow)
+        slow.leave.set()
+        closer.join(LONG)
+    assert slow.events == ["hook ended", "closed"]
 
 
-def test_a_hook_may_close_its_own_plugin() -> None:
-    """close() from within a cleanup takes the others back, does not wait for its caller, and lets it go on."""
+@pytest.mark.parametrize("run", [False, True])
+def test_a_cleanup_may_close_its_own_plugin(run: bool) -> None:
+    """It goes on; older cleanups of its thread are taken back, or with `run` called; receivers are taken back."""
     ran: list[str] = []
     plugin = Plugin("own")
 
     def closes() -> None:
-        plugin.close()
+        plugin.close(run=run)
         ran.append("went on")
 
     def body() -> None:
@@ -449,28 +371,11 @@ def test_a_hook_may_close_its_own_plugin() -> None:
 
     plugin.thread_exited(lambda thread, **extra: ran.append("receiver"))
     in_thread(body)
-    assert ran == ["went on"]
-
-
-def test_a_hook_may_close_its_own_plugin_and_run_the_rest() -> None:
-    """With `run`, from within a cleanup, the older ones of the thread run at once."""
-    ran: list[str] = []
-    plugin = Plugin("own")
-
-    def closes() -> None:
-        plugin.close(run=True)
-        ran.append("went on")
-
-    def body() -> None:
-        plugin.register(ran.append, "older")
-        plugin.register(closes)
-
-    in_thread(body)
-    assert ran == ["older", "went on"]
+    assert ran == ["older"] * run + ["went on"]
 
 
 def test_a_receiver_may_close_its_own_plugin() -> None:
-    """close() from within a receiver lets it go on, and silences those that would follow."""
+    """It goes on; those that would follow are not called."""
     ran: list[str] = []
     plugin = Plugin("own")
 
