@@ -91,11 +91,17 @@ KINDS = [
 
 def run_with(kind: Kind, *hooks: Hook, plugin: Plugin, then: Hook = lambda: None, **kwargs: Any) -> threading.Thread:
     """A thread that has registered `hooks`, in turn, has called `then`, and has ended."""
+    return keep_and_run(kind, [], *hooks, plugin=plugin, then=then, **kwargs)
+
+
+def keep_and_run(
+    kind: Kind, kept: list[object], *hooks: Hook, plugin: Plugin, then: Hook = lambda: None, **kwargs: Any
+) -> threading.Thread:
+    """The same; what the registrations returned is in `kept`."""
 
     def body() -> None:
         kept.extend([kind.add(plugin, hook) for hook in hooks])
         then()
 
-    kept: list[object] = []
     with threadhooks.installed() if kind.early else nullcontext():
         return in_thread(body, **kwargs)

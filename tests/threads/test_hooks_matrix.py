@@ -13,7 +13,7 @@ from threading import get_ident, get_native_id
 from typing import Any
 
 import pytest
-from hooks import CLEANUPS, KINDS, Kind, run_with
+from hooks import CLEANUPS, KINDS, Kind, keep_and_run, run_with
 from support import LONG, Farewell, forks
 
 import threadhooks
@@ -153,7 +153,10 @@ def test_the_current_thread_is_the_one_that_ends(kind: Kind, plugin: Plugin) -> 
 def test_nothing_of_it_is_kept(
     kind: Kind, plugin: Plugin, fails: bool, no_collection: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When its thread has ended, the thread, the hook and its arguments are gone, without a collection."""
+    """When its thread has ended, the thread, the hook and its arguments are gone, without a collection.
+
+    So they are though somebody keeps what the registration returned.
+    """
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
 
     def hook(argument: object) -> None:
@@ -163,9 +166,10 @@ def test_nothing_of_it_is_kept(
     def run() -> list[weakref.ref[Any]]:
         argument = Farewell(lambda: None)
         bound = functools.partial(hook, argument)
-        thread = run_with(kind, bound, plugin=plugin)
+        thread = keep_and_run(kind, kept, bound, plugin=plugin)
         return [weakref.ref(argument), weakref.ref(bound), weakref.ref(thread)]
 
+    kept: list[object] = []
     gone = run()
     if kind.owned:
         assert gone[2]() is None
