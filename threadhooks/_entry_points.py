@@ -31,14 +31,15 @@ class _Source:
     """Where a plugin comes from: what a report names as the hook that failed."""
 
     def __init__(self, distribution: Distribution, entry_point: EntryPoint | None = None) -> None:
-        # Each of these may be missing from metadata that is broken.
-        file = getattr(distribution, "_path", None) or distribution.locate_file("")
-        self.name = "an unnamed distribution"
+        # Any of this may be missing from metadata that is broken, or of a kind of its own.
+        self.name, self.file = "an unnamed distribution", "a file of it"
+        with suppress(Exception):
+            folder = getattr(distribution, "_path", None) or distribution.locate_file("")
+            self.file = f"{folder}/entry_points.txt"
         with suppress(Exception):
             metadata: Any = distribution.metadata
             if metadata.get("Name"):
                 self.name = f"{metadata['Name']} {metadata.get('Version')}"
-        self.file = f"{file}/entry_points.txt"
         self.entry_point = entry_point
 
     def __repr__(self) -> str:
@@ -57,7 +58,9 @@ def _text(error: BaseException) -> str:
     """What tells one failure from another, at the next call as well: no address, though its repr raises."""
     try:
         return f"{type(error)} {error!r}"
-    except Exception:  # noqa: BLE001
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001
         return type.__repr__(type(error))
 
 

@@ -109,7 +109,8 @@ FAILING = {
     ),
     "an exception that can't be printed": Failing(
         "thp_bad:setup",
-        "class Own(Exception):\n    def __str__(self): 1 / 0\n    __repr__ = __str__\ndef setup(plugin): raise Own",
+        "class Own(BaseException):\n    def __repr__(self): raise Own\n    __str__ = __repr__\n"
+        "def setup(plugin): raise Own",
         "Own: ?",
     ),
     "not callable": Failing("thp_bad:setup", "setup = 3", "TypeError: a hook must be callable, not 3"),
@@ -131,7 +132,7 @@ def failing(request: pytest.FixtureRequest, site: Site) -> Failing:
 def message(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:
+    except BaseException:
         return f"{type(error).__name__}: ?"
 
 
