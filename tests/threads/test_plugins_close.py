@@ -345,6 +345,21 @@ def test_close_within_a_receiver_of_the_start_does_not_wait() -> None:
     assert plugin.closed
 
 
+def test_close_within_a_cleanup_that_close_runs_does_not_wait() -> None:
+    """The same within a cleanup that `close(run=True)` calls, outside of any exit."""
+    closed = Plugin("closed by a cleanup")
+
+    def body() -> None:
+        with Plugin("runs it") as plugin:
+            plugin.register(closed.close)
+            plugin.close(run=True)
+
+    with running(closed.register) as slow:
+        in_thread(body)
+        assert slow.thread.is_alive()
+    assert closed.closed
+
+
 def test_close_waits_for_a_hook_that_has_closed_it_and_goes_on() -> None:
     """A hook that closes its plugin is still one of its hooks: a close() from outside waits for its end."""
     plugin = Plugin("closed by its hook")
