@@ -212,6 +212,13 @@ class Attachment:
         self.receivers = None
         self.began = True
 
+    def begin_again(self) -> None:
+        """Another process begins in this thread: the moments that were under way, or over, are its parent's."""
+        self.began = False
+        self.receivers = None
+        if self.early is self.late:
+            self.early = Stack()
+
     def teardown(self) -> None:
         """The late moment: all that waits for the end of this thread. Called again, it goes on where it was."""
         if self.exception is not None:
