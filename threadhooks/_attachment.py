@@ -327,9 +327,12 @@ def has_ended(
     """Whether a thread was started and has ended, whatever its class says. The main thread never has.
 
     `threading` calls the main thread stopped from the moment when it begins to wait for the others. Of a foreign thread
-    it doesn't know, and up to Python 3.12 fails when it is asked.
+    it doesn't know, and up to Python 3.12 fails when it is asked. And up to 3.12, it takes a thread for stopped when
+    Ctrl-C, or another signal handler that raises, has interrupted a `join()`: what is still listed there runs.
     """
     if isinstance(thread, threading._DummyThread):
+        return False
+    if sys.version_info < (3, 13) and threading._active.get(thread.ident) is thread:  # type: ignore[attr-defined]
         return False
     return not (thread.ident is None or is_alive(thread) or thread is threading.main_thread())
 
