@@ -215,7 +215,7 @@ class Attachment:
 
     def begin_again(self) -> None:
         """Another process begins in this thread: the moments that were under way, or over, are its parent's."""
-        self.began = False
+        self.ran = self.began = False
         self.receivers = None
         if self.early is self.late:
             self.early = Stack()

@@ -217,6 +217,23 @@ def test_a_child_that_a_hook_of_the_main_thread_starts(program: Run, register: s
 
 
 @forks
+def test_a_child_of_a_main_thread_that_has_announced_its_end(program: Run) -> None:
+    """A block of `announced()` in the parent is no matter to the child: there the end is still to be announced."""
+    out, err, _ = program(
+        SOURCE
+        + """
+    with threadhooks.announced():
+        pass
+    run("fork", "returns")
+"""
+        + END
+    )
+    parent = [f"parent MainThread: {event}" for event in ("early", "exiting", "exit code 0")]
+    assert out.splitlines() == [*parent[:2], *of_child(CHILD), parent[2]]
+    assert err == ""
+
+
+@forks
 def test_a_child_that_a_thread_starts(program: Run) -> None:
     """A thread that forks becomes the main thread of the child; nothing that it has registered runs there."""
     out, err, _ = program(
