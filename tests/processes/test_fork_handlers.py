@@ -23,7 +23,9 @@ from threadhooks import announced, installed, thread_exiting, thread_started, th
 
 @threadhooks.per_thread
 def resource():
-    yield os.getpid()
+    value = os.getpid()
+    yield value
+    closed.append(value)
 
 def say(*words, **extra):
     return "called"
@@ -51,7 +53,7 @@ def installs():
     with installed():
         in_thread(int)
 
-refs, finalizers, ready, said = [], [], threading.Event(), []
+refs, finalizers, closed, said, ready = [], [], [], [], threading.Event()
 main = threading.main_thread()
 main_before = threading.get_native_id()
 other = threading.Thread(target=body)
@@ -81,6 +83,8 @@ ANSWERS = {
     "[info.thread for info in threads()] == [main] * own": True,
     "resource() == os.getpid()": True,
     "resource.close() or resource() == os.getpid()": True,
+    "resource.close_all() or resource() == os.getpid()": True,
+    "(resource.close() or resource.close_all() or resource.close_all(anywhere=True) or closed)": [],
     "plugin.register(print) and len(plugin.pending()[main]) == 1 + own": True,
     "plugin.register_early(print) and len(plugin.pending()[main]) == 1 + own": True,
     "plugin.unregister(print) or plugin.pending()": {},
