@@ -16,6 +16,7 @@ import itertools
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import get_ident, get_native_id
@@ -212,10 +213,20 @@ class Attachment:
         self.receivers = None
         self.began = True
 
+    def begin_again(self) -> None:
+        """Another process begins in this thread: the moments that were under way, or over, are its parent's."""
+        self.ran = self.began = False
+        self.receivers = None
+        if self.early is self.late:
+            self.early = Stack()
+
     def teardown(self) -> None:
         """The late moment: all that waits for the end of this thread. Called again, it goes on where it was."""
         if self.exception is not None:
-            self._forget_frames()
+            try:
+                self._forget_frames()
+            except BaseException as error:  # noqa: BLE001 - a class of exceptions may answer what it likes
+                self.failed(error, self._forget_frames)
         if self.early is not self.late:
             if self.early.entries:
                 self.late.let_references_die()  # the exit has begun: none that an early cleanup drops is missed
@@ -247,22 +258,24 @@ class Attachment:
 
         If nobody had asked us to announce the crash, the exception would be gone by now, and with it its frames and all
         that is in them. It matters: an object there may have to be released before the runtime that it depends on is
-        detached, by a cleanup that comes next. The traceback keeps its lines.
+        detached, by a cleanup that comes next. The traceback keeps its lines. The same goes for what nobody but this
+        exception refers to: its cause, its context, the members of a group.
         """
-        if sys.getrefcount(self.exception) > _ALONE:
-            return
-        errors: list[Any] = [self.exception]
+        errors = _alone([self.exception])
         for error in errors:
             traceback = error.__traceback__
             while traceback is not None:
                 with suppress(RuntimeError):  # a frame that is being executed
                     traceback.tb_frame.clear()
                 traceback = traceback.tb_next
-            alone = _ALONE + (error.__cause__ is error.__context__)
-            if error.__cause__ is not None and sys.getrefcount(error.__cause__) <= alone:
-                errors.append(error.__cause__)
-            elif error.__context__ is not None and sys.getrefcount(error.__context__) <= alone:
-                errors.append(error.__context__)
+            parts = [error.__cause__, error.__context__]
+            if sys.version_info >= (3, 11) and isinstance(error, BaseExceptionGroup):  # noqa: F821
+                members = error.exceptions
+                parts += members
+                for passed in error.args[1:2]:  # what it was made from; that refers to them as well
+                    if passed is not members and isinstance(passed, list):
+                        parts += passed
+            errors += _alone(parts)
 
     def is_idle(self) -> bool:
         """Whether nothing waits for the end of this thread."""
@@ -321,20 +334,25 @@ def has_ended(
     """Whether a thread was started and has ended, whatever its class says. The main thread never has.
 
     `threading` calls the main thread stopped from the moment when it begins to wait for the others. Of a foreign thread
-    it doesn't know, and up to Python 3.12 fails when it is asked.
+    it doesn't know, and up to Python 3.12 fails when it is asked. And up to 3.12, it takes a thread for stopped when
+    Ctrl-C, or another signal handler that raises, has interrupted a `join()`: what is still listed there runs.
     """
     if isinstance(thread, threading._DummyThread):
+        return False
+    if sys.version_info < (3, 13) and threading._active.get(thread.ident) is thread:  # type: ignore[attr-defined]
         return False
     return not (thread.ident is None or is_alive(thread) or thread is threading.main_thread())
 
 
-def _count_alone() -> int:
-    """What `sys.getrefcount` says of an object that only one attribute refers to. It depends on the version."""
-
-    class Holder:
-        held = Exception()
-
-    return sys.getrefcount(Holder.held)
+def _alone(parts: list[Any]) -> list[Any]:
+    """Those to which nobody refers, except `parts` and, as often, what they are parts of."""
+    times = Counter(map(id, parts))
+    return [part for part in parts if sys.getrefcount(part) <= 2 * times[id(part)] + _WHO_ASKS]
 
 
-_ALONE = _count_alone()
+def _count_who_asks() -> int:
+    """How many `sys.getrefcount` counts in such a list, beside the list's own. It depends on the version."""
+    return [sys.getrefcount(part) for part in [Exception()]][0] - 1  # noqa: RUF015 - it must be such a list
+
+
+_WHO_ASKS = _count_who_asks()

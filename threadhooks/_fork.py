@@ -29,6 +29,9 @@ V = TypeVar("V")
 _pid = os.getpid()
 _tables: list[tuple[dict[Any, Any], Callable[[Any, Any], int]]] = []
 _repairs: list[Callable[[], object]] = []
+# Not empty from just before a fork until its child has been put right. To ask for the process's id is a call of the
+# kernel: what is too fast for that, and looks at no attachment of its own thread, asks this instead, and then `check`.
+unsettled: list[None] = []
 
 
 def own_thread_only(table: dict[K, V], ident_of: Callable[[K, V], int]) -> dict[K, V]:
@@ -63,6 +66,7 @@ def check() -> None:
     if not forked():
         return
     _pid = os.getpid()  # first: a repair may call what calls this
+    unsettled.clear()
     here = get_ident()
     for table, ident_of in _tables:
         for key, value in list(table.items()):
@@ -73,4 +77,6 @@ def check() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=check)
+    os.register_at_fork(
+        before=lambda: unsettled.append(None), after_in_parent=lambda: unsettled.pop(), after_in_child=check
+    )

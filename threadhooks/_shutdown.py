@@ -57,9 +57,10 @@ def before_exit_of_main(step: Callable[[], object]) -> Callable[[], object]:
 def _end_of_main() -> None:
     """The main thread's early moment. Called again, it leaves what was registered since then for the exit."""
     global _ended
-    if _ended:
+    main = threading.main_thread()  # in a child that another thread has forked, that thread
+    if _ended is main:
         return
-    _ended = True
+    _ended = main
     here = attached_here()
     if here is None and thread_exiting.has_receivers_for(threading.current_thread()):
         here = current()
@@ -71,7 +72,7 @@ def _end_of_main() -> None:
         here.end_of_run(None)
 
 
-_ended = False
+_ended: threading.Thread | None = None  # the main thread whose early moment has come
 
 
 def _exit_of_main() -> None:
@@ -154,8 +155,6 @@ _kept: list[object] = []  # and not destroyed, since a destructor may say goodby
 
 @in_child
 def _in_child() -> None:
-    global _ended
-    _ended = False
     here = attached_here()
     stacks = (here.late, here.early) if here is not None else ()
     _inherited[:] = [(stack, entry) for stack in stacks for entry in stack.entries]
@@ -168,8 +167,13 @@ def _in_child() -> None:
 
 def _begin_child(_: object = None) -> None:
     """A process of `multiprocessing` begins: it has forgotten what its parent registered for the end, and so do we."""
+    global _ended
+    _ended = None
     _kept.extend((entry, stack.take(entry)) for stack, entry in _inherited)
     _inherited.clear()
+    here = attached_here()
+    if here is not None:  # it may have been forked by a hook, in the midst of an exit
+        here.begin_again()
     util: Any = sys.modules["multiprocessing.util"]
     util.Finalize(None, _exit_of_main, exitpriority=-sys.maxsize)  # the last of all
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import blinker
 
 from ._connections import ANY, Connections, is_thread
+from ._fork import check as check_process
 from ._fork import own_thread_only
 from ._report import check_hook, check_receiver, report
 
@@ -86,6 +87,8 @@ class ThreadSignal(blinker.Signal):
     @property
     def is_muted(self) -> bool:  # type: ignore[override]
         """Whether some `muted()` block is being executed, in any thread."""
+        if self._mutes:
+            check_process()  # a forked child doesn't execute other threads' blocks
         return bool(self._mutes)
 
     def check_receiver(self, receiver: object) -> None:
@@ -156,7 +159,7 @@ class ThreadSignal(blinker.Signal):
         `threading.excepthook`, with `sender` as its thread, and says which receiver it was. A muted signal calls none.
         """
         results: list[tuple[Callable[..., Any], Any]] = []
-        if self._mutes or not (self.general or self.buckets):
+        if not (self.general or self.buckets) or self.is_muted:
             return results
         for receiver in self.receivers_for(sender):
             try:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._attached import attached
 from ._attachment import Attachment, is_daemon
+from ._fork import check as check_process
+from ._fork import unsettled
 from ._references import open_segment
 from ._report import describe
 from ._sentinel import current
@@ -67,6 +69,8 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
 
     def __call__(self) -> threading.Thread | None:
         """The thread, or `None` once its exit has begun."""
+        if unsettled:
+            check_process()
         anchor = _dereference(self)
         return None if anchor is None else anchor.thread
 
@@ -112,6 +116,8 @@ class finalize(_Finalize):  # noqa: N801
 
     def __call__(self, _: Any = None) -> Any:
         """Call the function now, in the calling thread, and return what it returns; `None` if this is dead."""
+        if unsettled:
+            check_process()
         try:
             state = self._thread_attachment.late.entries.pop(self, None)
         except AttributeError:  # never initialised, or a copy
@@ -124,6 +130,8 @@ class finalize(_Finalize):  # noqa: N801
 
     def detach(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """Kill this without calling the function: ``(thread, function, args, kwargs)``, or `None` if it is dead."""
+        if unsettled:
+            check_process()
         try:
             attachment = self._thread_attachment
             thread, state = attachment.thread, attachment.late.entries.pop(self, None)
@@ -137,6 +145,8 @@ class finalize(_Finalize):  # noqa: N801
 
     def peek(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """What `detach` would return, without detaching."""
+        if unsettled:
+            check_process()
         try:
             attachment = self._thread_attachment
             thread, state = attachment.thread, attachment.late.entries.get(self)
@@ -147,6 +157,8 @@ class finalize(_Finalize):  # noqa: N801
     @property
     def alive(self) -> bool:
         """Whether the function is still to be called."""
+        if unsettled:
+            check_process()
         try:
             return self in self._thread_attachment.late.entries
         except AttributeError:

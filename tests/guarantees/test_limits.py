@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import functools
 import gc
-import os
 import signal
 import sys
 import textwrap
@@ -17,10 +16,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from support import Steal, forks, in_thread, with_its_sentinel
+from support import Farewell, Steal, in_thread, with_its_sentinel
 
 import threadhooks
-from threadhooks import Plugin, per_thread, thread_exited
+from threadhooks import Plugin, per_thread, thread_exited, threadref
+from threadhooks._stack import Stack
 
 
 def test_l01_thread_locals_are_gone(plugin: Plugin) -> None:
@@ -179,193 +179,6 @@ def test_l06_a_state_that_is_never_released(program: Callable[..., Any]) -> None
     ) == ("1 closed, 1 exits, 0 known\n1 closed, 1 exits, 1 known\n1 closed at the end\n", "", 0)
 
 
-def test_l07_daemons_at_interpreter_exit(program: Callable[..., Any]) -> None:
-    """A daemon that still runs when the interpreter ends has not exited: not announced, nothing run, nothing closed."""
-    assert program(
-        """
-        import threading
-        import threadhooks
-
-        @threadhooks.per_thread
-        def resource():
-            yield
-            print("closed")
-
-        def body():
-            plugin.register(print, "clean-up")
-            plugin.register_early(print, "early clean-up")
-            resource()
-            ready.set()
-            threading.Event().wait()
-
-        @threadhooks.thread_exited.connect
-        def exited(thread, **extra):
-            print("exited:", thread.name)
-
-        threadhooks.install()
-        plugin = threadhooks.Plugin("plugin")
-        ready = threading.Event()
-        threading.Thread(target=body, daemon=True).start()
-        ready.wait()
-        threadhooks.attach()
-        """
-    ) == ("exited: MainThread\n", "", 0)
-
-
-def test_l08_finalizers_of_daemons_at_interpreter_exit(program: Callable[..., Any]) -> None:
-    """A `threadref.finalize` of such a daemon is called at `atexit`, by the main thread, unless `atexit` is false."""
-    assert program(
-        """
-        import threading
-        from threadhooks import threadref
-
-        def body():
-            threadref.finalize(lambda: print("in", threading.current_thread().name))
-            threadref.finalize(print, "never").atexit = False
-            ready.set()
-            threading.Event().wait()
-
-        ready = threading.Event()
-        threading.Thread(target=body, daemon=True).start()
-        ready.wait()
-        """
-    ) == ("in MainThread\n", "", 0)
-
-
-def test_l09_the_order_across_threads_at_interpreter_exit(program: Callable[..., Any]) -> None:
-    """Then they are called thread by thread, newest first, the main thread last; not by the time of their making."""
-    assert program(
-        """
-        import threading
-        from threadhooks import threadref
-
-        def body(name, go_on):
-            threadref.finalize(print, name, 1)
-            made.wait()
-            go_on.wait()
-            threadref.finalize(print, name, 2)
-            made.wait()
-            threading.Event().wait()
-
-        made = threading.Barrier(2)
-        threadref.finalize(print, "main", 1)
-        gates = [threading.Event(), threading.Event()]
-        for name, gate in zip("ab", gates):
-            threading.Thread(target=body, args=(name, gate), daemon=True).start()
-            made.wait()
-        for gate in reversed(gates):
-            gate.set()
-            made.wait()
-        threadref.finalize(print, "main", 2)
-        """
-    ) == ("b 2\nb 1\na 2\na 1\nmain 2\nmain 1\n", "", 0)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="speaks to POSIX")
-@pytest.mark.parametrize(
-    ("end", "code"),
-    [
-        ("os._exit(0)", 0),
-        ("os.execv(sys.executable, [sys.executable, '-c', ''])", 0),
-        ("signal.raise_signal(signal.SIGTERM)", -signal.SIGTERM),
-        ("os.kill(os.getpid(), signal.SIGKILL)", -9),
-    ],
-)
-def test_l10_a_process_that_is_cut_short(program: Callable[..., Any], end: str, code: int) -> None:
-    """`os._exit`, `os.exec*` and a signal that kills end the process at once: no hook runs."""
-    assert program(
-        f"""
-        import os, signal, sys, threading
-        import threadhooks
-
-        plugin = threadhooks.Plugin("plugin")
-        plugin.register(print, "never")
-        {end}
-        """
-    ) == ("", "", code)
-
-
-@forks
-def test_l11_children_of_multiprocessing(program: Callable[..., Any]) -> None:
-    """What a child of `multiprocessing` registers is run if it ends by itself, and not if it is terminated."""
-    assert program(
-        """
-        import multiprocessing, threading
-        import threadhooks
-
-        def child():
-            plugin = threadhooks.Plugin("plugin")
-            plugin.register(print, "main thread")
-            thread = threading.Thread(target=plugin.register, args=(print, "other thread"))
-            thread.start()
-            thread.join()
-
-        def ended(event):
-            child()
-            event.set()
-            threading.Event().wait()
-
-        if __name__ == "__main__":
-            for method in ("fork", "spawn"):
-                print(method)
-                context = multiprocessing.get_context(method)
-                process = context.Process(target=child)
-                process.start()
-                process.join()
-                event = context.Event()
-                process = context.Process(target=ended, args=(event,))
-                process.start()
-                event.wait()
-                process.terminate()
-                process.join()
-        """
-    ) == ((2 * "{}\nother thread\nmain thread\nother thread\n").format("fork", "spawn"), "", 0)
-
-
-def test_l12_after_the_main_threads_exit(program: Callable[..., Any]) -> None:
-    """Once the main thread's exit has been announced, it refuses registrations."""
-    assert program(
-        """
-        import atexit, sys
-
-        def too_late():
-            try:
-                threadhooks.attach()
-            except RuntimeError as error:
-                print(error)
-
-        atexit.register(too_late)  # before threadhooks has: it runs later
-        import threadhooks
-        """
-    ) == (
-        "the exit of the main thread has been announced: nothing can be registered for it any more\n",
-        "",
-        0,
-    )
-
-
-def test_l13_threads_started_as_the_interpreter_ends(program: Callable[..., Any]) -> None:
-    """A hook of the main thread's exit can't count on starting a thread: Python 3.12 refuses; others still start it."""
-    out, err, code = program(
-        """
-        import threading
-        import threadhooks
-
-        def start():
-            thread = threading.Thread(target=print, args=("started",))
-            thread.start()
-            thread.join()
-
-        threadhooks.Plugin("plugin").register(start)
-        """
-    )
-    assert code == 0
-    if sys.version_info[:2] == (3, 12):
-        assert "can't create new thread at interpreter shutdown" in err
-    else:
-        assert (out, err) == ("started\n", "")
-
-
 def test_l14_a_sentinel_that_is_kept(plugin: Plugin, failures: list[Any], steal: Steal) -> None:
     """Who takes a sentinel (by means of the `gc` module) and keeps it, stops its thread's hooks; it is reported."""
     ran: list[Any] = []
@@ -447,7 +260,7 @@ def test_l16_destructors_of_other_thread_locals(program: Callable[..., Any]) -> 
     assert (out, code) == ("['late', 'ours', 'ours']\n", 0)  # which order loses it depends on the version
 
 
-def test_l17_clean_ups_that_are_given_up(plugin: Plugin, failures: list[Any]) -> None:
+def test_l17_cleanups_that_are_given_up(plugin: Plugin, failures: list[Any]) -> None:
     """Beyond ten thousand clean-ups registered by clean-ups, each that waits is run, but not what it registers."""
     ran: list[int] = []
 
@@ -701,41 +514,6 @@ def test_l28_other_implementations(program: Callable[..., Any]) -> None:
     assert "RuntimeWarning: pypy does not destroy a thread's locals when the thread ends" in err
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_l29_free_threaded_builds_and_fork(program: Callable[..., Any]) -> None:
-    """On every build, a child that is forked while other threads run, but none ends, attaches threads of its own."""
-    assert program(
-        """
-        import os, threading, warnings
-        import threadhooks
-
-        def body():
-            plugin.register(os.write, 1, f"hook of {threading.current_thread().name}\\n".encode())
-            if threading.current_thread() in parked:
-                ready.wait()
-                end.wait()
-
-        warnings.simplefilter("ignore", DeprecationWarning)
-        plugin = threadhooks.Plugin("plugin")
-        ready, end = threading.Barrier(9), threading.Event()
-        parked = [threading.Thread(target=body, name="parent's") for _ in range(8)]
-        for thread in parked:
-            thread.start()
-        ready.wait()
-        child = os.fork()
-        if not child:
-            thread = threading.Thread(target=body, name="child's")
-            thread.start()
-            thread.join()
-            os._exit(0)
-        os.waitpid(child, 0)
-        end.set()
-        for thread in parked:
-            thread.join()
-        """
-    ) == ("hook of child's\n" + 8 * "hook of parent's\n", "", 0)
-
-
 def test_l30_classes_that_go_their_own_way(plugin: Plugin) -> None:
     """A class with a data descriptor for `run`, or a `start` that goes past ours, has threads that announce nothing."""
     ran: list[str] = []
@@ -868,6 +646,53 @@ def test_l36_a_warning_in_vain(plugin: Plugin) -> None:
 
     in_thread(body)
     assert ran == ["early", "end of the body"]
+
+
+def test_l38_an_exit_that_is_interrupted_too_often(failures: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to a hundred interruptions cost no hook; with more, what was not run is reported as lost, and never run."""
+    ran: list[str] = []
+    interruptions = iter(range(99))
+
+    def interrupt(self: Stack, failed: object) -> None:
+        if next(interruptions, None) is not None:
+            raise KeyboardInterrupt
+        real(self, failed)  # type: ignore[arg-type]
+
+    def body(name: str) -> None:
+        threadref.finalize(ran.append, name)
+
+    real = Stack.unwind
+    monkeypatch.setattr(Stack, "unwind", interrupt)
+    in_thread(lambda: body("run"))
+    assert ran == ["run"]
+    interruptions = iter(range(1000))
+    thread = in_thread(lambda: body("lost"))
+    monkeypatch.undo()
+    in_thread(lambda: body("later"))
+    assert ran == ["run", "later"]
+    (lost,) = [failure for failure in failures if isinstance(failure[0], RuntimeError)]
+    assert lost[1] is thread
+    assert "was interrupted too often; not run: [<built-in method append" in str(lost[0])
+
+
+def test_l39_what_the_frames_of_a_crash_hold(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is released before the late cleanups run, unless somebody else keeps the exception."""
+    kept: list[BaseException] = []
+    events: list[str] = []
+
+    def body() -> None:
+        plugin.register(events.append, "cleanup")
+        held = Farewell(lambda: events.append("released"))
+        raise LookupError(type(held).__name__)
+
+    with threadhooks.installed():
+        monkeypatch.setattr(threading, "excepthook", lambda args: None)
+        in_thread(body)
+        monkeypatch.setattr(threading, "excepthook", lambda args: kept.append(args.exc_value))
+        in_thread(body)
+    assert events == ["released", "cleanup", "cleanup"]
+    kept.clear()
+    assert events[3:] == ["released"]
 
 
 def test_l43_one_plugin_can_harm_another(plugin: Plugin) -> None:

@@ -10,14 +10,14 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
-from support import Steal, forks, in_thread, with_its_sentinel
+from support import Steal, in_thread, with_its_sentinel
 
 import threadhooks
 from threadhooks import Plugin, per_thread, thread_exited, threadref
@@ -520,89 +520,6 @@ def test_g21_nothing_is_committed(failures: list[Any]) -> None:
     in_thread(connection)
     in_thread(lambda: [connection()][1])
     assert done == ["close", "close"]
-
-
-@forks
-def test_g22_a_child_runs_nothing_of_other_threads(program: Callable[..., Any]) -> None:
-    """A forked child neither runs nor destroys what its parent's other threads have registered."""
-    assert program(
-        """
-        import os, threading, warnings
-        import threadhooks
-        warnings.simplefilter("ignore")  # that it forks while threads run
-
-        class Goodbye:
-            def __del__(self):
-                print("destroyed in the", "child" if os.getpid() != parent else "parent")
-
-        def body():
-            plugin.register(print, "clean-up in the", "parent", end=".\\n")
-            plugin.register(lambda goodbye: None, Goodbye())
-            ready.set()
-            go_on.wait()
-
-        plugin = threadhooks.Plugin("plugin")
-        parent = os.getpid()
-        ready, go_on = threading.Event(), threading.Event()
-        thread = threading.Thread(target=body)
-        thread.start()
-        ready.wait()
-        pid = os.fork()
-        if pid:
-            os.waitpid(pid, 0)
-            go_on.set()
-            thread.join()
-        else:
-            print("child")
-        """
-    ) == ("child\ndestroyed in the parent\nclean-up in the parent.\n", "", 0)
-
-
-@forks
-def test_g23_a_child_keeps_what_the_forking_thread_registered(program: Callable[..., Any]) -> None:
-    """The hooks of the thread that forks run in both processes, as those of `atexit` do; resources in the parent."""
-    assert program(
-        """
-        import os
-        import threadhooks
-
-        @threadhooks.per_thread
-        def resource():
-            yield
-            print("closed in the", "parent" if os.getpid() == parent else "child")
-
-        parent = os.getpid()
-        plugin = threadhooks.Plugin("plugin")
-        plugin.register(lambda: print("clean-up in the", "parent" if os.getpid() == parent else "child"))
-        resource()
-        pid = os.fork()
-        if pid:
-            os.waitpid(pid, 0)
-        """
-    ) == ("clean-up in the child\nclosed in the parent\nclean-up in the parent\n", "", 0)
-
-
-def test_g24_the_main_thread(program: Callable[..., Any]) -> None:
-    """The main thread's exit is announced at `atexit`, after the threads that are not daemons have been joined."""
-    assert program(
-        """
-        import threading
-        import threadhooks
-
-        def body():
-            main.join()
-            plugin.register(print, "the other thread")
-
-        @threadhooks.thread_exited.connect
-        def exited(thread, **extra):
-            print("exited:", thread.name)
-
-        main = threading.main_thread()
-        plugin = threadhooks.Plugin("plugin")
-        plugin.register(print, "the main thread")
-        threading.Thread(target=body, name="other").start()
-        """
-    ) == ("the other thread\nexited: other\nthe main thread\nexited: MainThread\n", "", 0)
 
 
 def test_g25_install_reaches_every_thread(plugin: Plugin, failures: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

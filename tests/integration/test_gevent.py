@@ -130,3 +130,19 @@ def test_the_thread_pool_of_gevent(program: Callable[..., object]) -> None:
         print("done")
         pool.kill()
     """) == ("done\nTrue True\n", "", 0)
+
+
+def test_the_main_thread(program: Callable[..., object]) -> None:
+    """Where gevent has patched `threading` first, the main thread has the same moments, in the same order."""
+    assert program("""
+        from gevent import monkey
+        monkey.patch_all()
+        import threading
+        import threadhooks
+
+        stop = threading.Event()
+        plugin = threadhooks.Plugin("plugin")
+        plugin.register_early(stop.set)
+        plugin.register(print, "late")
+        threading.Thread(target=lambda: (stop.wait(), print("stopped"))).start()
+        """) == ("stopped\nlate\n", "", 0)

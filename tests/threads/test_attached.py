@@ -1,0 +1,125 @@
+"""Which threads are known: what `threads()` lists, and what is remembered of those that have ended."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from support import LONG, in_thread
+
+import threadhooks
+from threadhooks import Plugin, _attached, thread_exited, thread_started, threads
+
+
+class Parked:
+    """A thread that has executed `body`, and ends with the ``with`` block."""
+
+    def __init__(self, body: Any, name: str) -> None:
+        self.ready, self.end = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=lambda: (body(), self.ready.set(), self.end.wait(LONG)), name=name)
+
+    def __enter__(self) -> threading.Thread:
+        self.thread.start()
+        assert self.ready.wait(LONG)
+        return self.thread
+
+    def __exit__(self, *_: object) -> None:
+        self.end.set()
+        self.thread.join(LONG)
+
+
+def known() -> list[str]:
+    """The threads that are listed, except for those that the tests have from elsewhere."""
+    return [info.name for info in threads() if info.thread is not threading.main_thread()]
+
+
+def test_threads_lists_those_that_are_attached_and_alive() -> None:
+    """The oldest first, with the record that receivers get; one that is not attached, or has ended, is not listed."""
+    records: list[Any] = []
+    with Parked(lambda: records.append(threadhooks.attach()), "b"), Parked(threadhooks.attach, "a"):
+        with Parked(int, "not attached"):
+            assert known() == ["b", "a"]
+            assert records[0] in threads()
+    assert known() == []
+
+
+def test_threads_lists_a_thread_until_its_last_hook_has_run() -> None:
+    """In its cleanups and its receivers, a thread is still there."""
+    seen: list[list[str]] = []
+
+    def body() -> None:
+        threadhooks.threadref.finalize(lambda: seen.append(known()))
+
+    with thread_exited.connected_to(lambda thread, **extra: seen.append(known())):
+        in_thread(body, "exits")
+    assert seen == [["exits"], ["exits"]]
+    assert known() == []
+
+
+def test_who_has_announced_its_start() -> None:
+    """`announced` tells those under `install`, and in a block, from those that have only attached themselves."""
+    started: list[bool] = []
+
+    def block() -> None:
+        threadhooks.attach()
+        with threadhooks.announced() as info:
+            started.append(info.announced)
+
+    with Parked(threadhooks.attach, "older"), threadhooks.installed():
+        with thread_started.connected_to(lambda thread, info, **extra: started.append(info.announced)):
+            with Parked(int, "installed"):
+                assert {info.name: info.announced for info in threads() if info.name in known()} == {
+                    "older": False,
+                    "installed": True,
+                }
+    in_thread(block)
+    assert started == [True, True]
+
+
+def test_receivers_see_the_same(plugin: Plugin) -> None:
+    """Whoever counts starts and exits can leave out those that have not announced their start."""
+    running: list[int] = [0]
+
+    @plugin.thread_started
+    def started(thread: threading.Thread, **extra: Any) -> None:
+        running[0] += 1
+
+    @plugin.thread_exited
+    def exited(thread: threading.Thread, info: threadhooks.ThreadInfo, **extra: Any) -> None:
+        running[0] -= info.announced
+
+    in_thread(threadhooks.attach)
+    assert running == [0]
+    with threadhooks.installed():
+        in_thread(int)
+    assert running == [0]
+
+
+@pytest.fixture
+def plugin() -> Any:
+    with Plugin("attached") as plugin:
+        yield plugin
+
+
+def test_how_many_exits_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many idents a program sees, the newest thousand at most are kept, the last one among them."""
+    monkeypatch.setattr(_attached, "_ended", {})
+    for ident in range(20_000):
+        _attached.remember_end(ident, native_id=ident + 1)
+        assert len(_attached._ended) <= 1000
+    assert _attached.is_over(19_999, 20_000)
+    assert _attached.is_over(19_600, 19_601)
+    assert not _attached.is_over(5, 6)
+
+
+def test_an_ident_that_comes_back_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of an ident is its last thread, and it counts as new."""
+    monkeypatch.setattr(_attached, "_ended", {})
+    for ident in range(999):
+        _attached.remember_end(ident, native_id=1)
+    _attached.remember_end(0, native_id=2)
+    for ident in range(1000, 1010):
+        _attached.remember_end(ident, native_id=1)
+    assert _attached.is_over(0, 2)
+    assert not _attached.is_over(0, 1)
