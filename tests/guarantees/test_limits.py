@@ -695,7 +695,7 @@ def test_l39_what_the_frames_of_a_crash_hold(plugin: Plugin, monkeypatch: pytest
     assert events[3:] == ["released"]
 
 
-def test_l43_one_plugin_can_harm_another(plugin: Plugin) -> None:
+def test_l41_one_plugin_can_harm_another(plugin: Plugin) -> None:
     """What one plugin has connected, another may list and disconnect. (tests/hostile shows the rest.)"""
     heard: list[threading.Thread] = []
     plugin.thread_exited(lambda thread, **extra: heard.append(thread))
@@ -709,7 +709,7 @@ def test_l43_one_plugin_can_harm_another(plugin: Plugin) -> None:
     assert heard == []
 
 
-def test_l46_a_thread_that_has_nothing_to_do_with_us() -> None:
+def test_l42_a_thread_that_has_nothing_to_do_with_us() -> None:
     """It keeps what it should close until it ends; `close_all(anywhere=True)` does not wait for it."""
     events: list[str] = []
 
@@ -736,7 +736,7 @@ def test_l46_a_thread_that_has_nothing_to_do_with_us() -> None:
     assert events == ["retired", "its value closed in its thread", f"its value closed in {caller}", "retired"]
 
 
-def test_l47_closed_while_it_is_used() -> None:
+def test_l43_closed_while_it_is_used() -> None:
     """A value that is kept is closed under its user's hands; the next call opens another."""
 
     @per_thread
@@ -762,7 +762,7 @@ def test_l47_closed_while_it_is_used() -> None:
     assert passed
 
 
-def test_l48_a_close_that_is_not_the_end() -> None:
+def test_l44_a_close_that_is_not_the_end() -> None:
     """What has a `close` and is its own manager is closed by it, even if to leave it would do more."""
     done: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What one plugin can do to another by public means: what is prevented, and what is not (L43 in docs/guarantees.md)."""
+"""What one plugin can do to another by public means: what is prevented, and what is not (L41 in docs/guarantees.md)."""
 
 from __future__ import annotations
 
