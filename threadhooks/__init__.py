@@ -3,10 +3,10 @@
 import typing as _typing
 
 from . import threadref as threadref
+from ._attached import threads as threads
 from ._attachment import ThreadInfo as ThreadInfo
 from ._entry_points import load_plugins as load_plugins
 from ._sentinel import attach as attach
-from ._sentinel import threads as threads
 from ._signals import ThreadSignal as ThreadSignal
 from ._signals import thread_exited as thread_exited
 from ._signals import thread_exiting as thread_exiting

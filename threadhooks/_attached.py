@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import threading
 import warnings
+from contextlib import suppress
 
-from ._attachment import GREEN, Attachment, has_ended
+from ._attachment import GREEN, Attachment, ThreadInfo
 from ._fork import ParentsOwn, own_thread_only
 from ._fork import check as check_process
 from ._over import of_all, of_one, tell
 from ._report import describe, report
 from ._signals import thread_exited, thread_exiting, thread_started
+from ._threads import has_ended
 
 # How many exits are remembered, so that a thread can be told that its own is over.
 _MOST_ENDED = 1000
@@ -45,6 +47,20 @@ def attached() -> list[Attachment]:
         else:
             found.append(attachment)
     return found
+
+
+def threads() -> list[ThreadInfo]:
+    """The record of every attached thread that is alive, in the order in which they were attached.
+
+    A thread is attached once it registers something, calls `attach`, or is announced to a receiver. So with a receiver
+    of `thread_started` connected, every thread that starts under `install` is in this list until it has exited. May be
+    called in any thread. It is a snapshot: threads may come and go while it is made.
+    """
+    records = []
+    for attachment in attached():
+        with suppress(LookupError):  # it has ended meanwhile
+            records.append(attachment.describe())
+    return records
 
 
 def attachment_of(thread: threading.Thread) -> Attachment | None:
@@ -80,23 +96,25 @@ def lose(attachment: Attachment, why: str) -> None:
     """Report that nothing more of a thread will be run, and keep what it had registered from being destroyed here."""
     thread = attachment.thread
     hooks = attachment.hooks()
-    if hooks:
-        report(RuntimeError(f"the exit of {thread!r} {why}; not run: {hooks!r}"), hooks[-1], thread)
     _abandoned.append(attachment.abandon())
     forget(attachment)
+    if hooks:  # the report comes last: whoever gets it may ask us for the attached threads, and would lose it again
+        names = ", ".join(map(describe, hooks))
+        report(RuntimeError(f"the exit of {describe(thread)} {why}; not run: [{names}]"), hooks[-1], thread)
 
 
 def forget(attachment: Attachment) -> None:
     """Keep nothing of a thread that has ended."""
+    thread = attachment.thread
     if by_key.get(attachment.key) is attachment:
-        del by_key[attachment.key]
+        by_key.pop(attachment.key, None)  # two threads may find one whose exit was cut short
     if announcing.get(attachment.ident) is attachment:  # a block that was left open
-        del announcing[attachment.ident]
+        announcing.pop(attachment.ident, None)
     if thread_exited.buckets or thread_exiting.buckets or thread_started.buckets:
         for signal in (thread_started, thread_exiting, thread_exited):
-            signal.forget(attachment.thread)
-    if (of_all or of_one) and attachment.thread is not None:  # last, when who looks for the thread does not find it
-        tell(attachment.thread, attachment.describe())
+            signal.forget(thread)
+    if (of_all or of_one) and thread is not None:  # last, when who looks for the thread does not find it
+        tell(thread, attachment.describe())
     attachment.drop()
 
 
@@ -112,6 +130,11 @@ def remember_end(ident: int, native_id: int) -> None:
 def is_over(ident: int, native_id: int) -> bool:
     """Whether the exit of the thread with these numbers has been announced, as far as it is remembered."""
     return _ended.get(ident) == native_id
+
+
+def forget_ends() -> None:
+    """Let any thread register again: a process of `multiprocessing` begins, and nothing has ended in it."""
+    _ended.clear()
 
 
 def repair(mine: Attachment | None, native_id: int) -> None:

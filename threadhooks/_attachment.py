@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from ._report import report
 from ._signals import ThreadSignal, thread_exited, thread_exiting, thread_started
 from ._stack import Stack
+from ._threads import is_daemon, is_foreign
 
 # How many exceptions from outside may interrupt one step of an exit before it is given up.
 _MOST_INTERRUPTIONS = 100
@@ -112,18 +113,19 @@ class Attachment:
         return self.native_id == get_native_id() and (GREEN or self.ident == get_ident())
 
     def describe(self) -> ThreadInfo:
-        """The record of this thread, made when it is first asked for."""
+        """The record of this thread, made when it is first asked for; `LookupError` if the thread has ended."""
         info = self.info
         if info is None:
             thread = self.thread
-            assert thread is not None
+            if thread is None:
+                raise LookupError("the thread has ended")
             failure: BaseException | None = None
             try:
                 name, daemon = str(thread.name), bool(thread.daemon)
             except BaseException as error:  # noqa: BLE001 - a subclass may do anything there: that must cost nobody the news
                 name, daemon = f"{type(thread).__name__}-{self.ident}", is_daemon(thread)
                 failure = error
-            foreign = isinstance(thread, threading._DummyThread)
+            foreign = is_foreign(thread)
             info = self.info = ThreadInfo(
                 thread, name, self.ident, self.native_id, daemon, foreign, self.attached_at, self.announced
             )
@@ -263,17 +265,17 @@ class Attachment:
         """
         errors = _alone([self.exception])
         for error in errors:
-            traceback = error.__traceback__
+            traceback = _traceback_of(error)
             while traceback is not None:
                 with suppress(RuntimeError):  # a frame that is being executed
                     traceback.tb_frame.clear()
                 traceback = traceback.tb_next
-            parts = [error.__cause__, error.__context__]
-            if sys.version_info >= (3, 11) and isinstance(error, BaseExceptionGroup):  # noqa: F821
-                members = error.exceptions
+            parts = [_cause_of(error), _context_of(error)]
+            if sys.version_info >= (3, 11) and issubclass(type(error), BaseExceptionGroup):  # noqa: F821
+                members = BaseExceptionGroup.exceptions.__get__(error)  # noqa: F821
                 parts += members
-                for passed in error.args[1:2]:  # what it was made from; that refers to them as well
-                    if passed is not members and isinstance(passed, list):
+                for passed in _args_of(error)[1:2]:  # what it was made from; that refers to them as well
+                    if passed is not members and type(passed) is list:
                         parts += passed
             errors += _alone(parts)
 
@@ -323,25 +325,11 @@ class _Disturbed(Attachment):
         return False
 
 
-def is_daemon(thread: threading.Thread) -> bool:
-    """Whether a thread is a daemon, whatever its class says."""
-    return bool(getattr(thread, "_daemonic", False))
-
-
-def has_ended(
-    thread: threading.Thread, is_alive: Callable[[threading.Thread], bool] = threading.Thread.is_alive
-) -> bool:
-    """Whether a thread was started and has ended, whatever its class says. The main thread never has.
-
-    `threading` calls the main thread stopped from the moment when it begins to wait for the others. Of a foreign thread
-    it doesn't know, and up to Python 3.12 fails when it is asked. And up to 3.12, it takes a thread for stopped when
-    Ctrl-C, or another signal handler that raises, has interrupted a `join()`: what is still listed there runs.
-    """
-    if isinstance(thread, threading._DummyThread):
-        return False
-    if sys.version_info < (3, 13) and threading._active.get(thread.ident) is thread:  # type: ignore[attr-defined]
-        return False
-    return not (thread.ident is None or is_alive(thread) or thread is threading.main_thread())
+# What the class of an exception makes of these names is not asked: it might raise, or make new ones without an end.
+_traceback_of: Callable[[Any], Any] = vars(BaseException)["__traceback__"].__get__
+_cause_of: Callable[[Any], Any] = vars(BaseException)["__cause__"].__get__
+_context_of: Callable[[Any], Any] = vars(BaseException)["__context__"].__get__
+_args_of: Callable[[Any], Any] = vars(BaseException)["args"].__get__
 
 
 def _alone(parts: list[Any]) -> list[Any]:

@@ -30,14 +30,13 @@ from typing import Any
 # It takes an entry out of a dict if its value is a dead weak reference, in one step: WeakValueDictionary uses it.
 from weakref import _remove_dead_weakref  # type: ignore[attr-defined]
 
+from ._threads import attributes, is_thread
+
 # The number of connections that were made before; what identifies the receiver; what returns it, or None once it is
 # dead, if it is held weakly; and its places.
 Connection = tuple[int, object, Callable[[], "Callable[..., Any] | None"], "_Places"]
 
 ANY = object()  # in the place of a sender: every one
-
-# `threading.Thread` itself may have been replaced by a subclass, which older threads are no instances of.
-_THREAD = threading.Timer.__mro__[-2]
 
 # The attribute of a thread where its `_Buckets` are.
 _ATTRIBUTE = "_threadhooks_receivers"
@@ -195,11 +194,11 @@ class Connections:
         if self._find(sender) is None:
             return
         if is_thread(sender):
-            attributes = _attributes(sender)
-            buckets = attributes.get(_ATTRIBUTE, {})
+            own = attributes(sender)
+            buckets = own.get(_ATTRIBUTE, {})
             buckets.pop(self, None)
             if not buckets:
-                attributes.pop(_ATTRIBUTE, None)
+                own.pop(_ATTRIBUTE, None)
         else:
             self._senders.pop(_key(sender), None)
 
@@ -215,17 +214,17 @@ class Connections:
     def _find(self, sender: Any) -> _Bucket | None:
         if not is_thread(sender):
             return self._senders.get(_key(sender))
-        buckets = _attributes(sender).get(_ATTRIBUTE)
+        buckets = attributes(sender).get(_ATTRIBUTE)
         # A copy of a thread has the attributes of the thread that it was made of.
         return None if buckets is None or buckets.thread() is not sender else buckets.get(self)
 
     def _make(self, sender: Any) -> _Bucket:
         bucket = _Bucket(self.buckets)
         if is_thread(sender):
-            attributes = _attributes(sender)
-            buckets = attributes.setdefault(_ATTRIBUTE, _Buckets(sender))
+            own = attributes(sender)
+            buckets = own.setdefault(_ATTRIBUTE, _Buckets(sender))
             if buckets is None or buckets.thread() is not sender:
-                buckets = attributes[_ATTRIBUTE] = _Buckets(sender)
+                buckets = own[_ATTRIBUTE] = _Buckets(sender)
             return buckets.setdefault(self, bucket)  # type: ignore[no-any-return]
         senders = self._senders
         key = _key(sender)
@@ -273,11 +272,6 @@ def weak_reference(obj: Any, callback: Callable[[Any], object] | None) -> weakre
     return reference
 
 
-def is_thread(sender: object) -> bool:
-    """Whether it is a thread. (`isinstance` would believe what an object says of its class.)"""
-    return issubclass(type(sender), _THREAD)
-
-
 def _resolve(receiver: Any, weak: bool, bucket: _Bucket, key: object) -> Callable[[], Any]:
     if not weak:
         return lambda: receiver
@@ -304,10 +298,6 @@ def _key(obj: Any) -> object:
     return id(obj)
 
 
-def _attributes(thread: object) -> dict[str, Any]:
-    return object.__getattribute__(thread, "__dict__")  # type: ignore[no-any-return]  # whatever its class makes of it
-
-
 def _has_exited(thread: object) -> bool:
     """Whether a thread was started, and is not in `threading.enumerate()` any more.
 
@@ -315,7 +305,7 @@ def _has_exited(thread: object) -> bool:
     run, a thread is put back there. `is_alive` is no use: a class may override it, and up to 3.12 it takes a lock,
     too.) A thread that is not yet active is in limbo, so that is looked at first.
     """
-    ident = _attributes(thread).get("_ident")
+    ident = attributes(thread).get("_ident")
     limbo: dict[Any, Any] = threading._limbo  # type: ignore[attr-defined]
     if ident is None or (limbo and any(starting is thread for starting in list(limbo.values()))):
         return False

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ._report import report
+from ._threads import attributes
 
 Told = Callable[[Any], object]  # is passed the thread's record
 
@@ -36,7 +37,7 @@ def tell_me(key: object, told: Told, thread: threading.Thread | None = None) -> 
     if thread is None:
         of_all[key] = told
     else:
-        vars(thread).setdefault(_ATTRIBUTE, {})[key] = told
+        attributes(thread).setdefault(_ATTRIBUTE, {})[key] = told
         of_one[key] = thread
 
 
@@ -45,12 +46,12 @@ def leave_me(key: object) -> None:
     of_all.pop(key, None)
     thread = of_one.pop(key, None)
     if thread is not None:
-        vars(thread).get(_ATTRIBUTE, {}).pop(key, None)
+        attributes(thread).get(_ATTRIBUTE, {}).pop(key, None)
 
 
 def tell(thread: threading.Thread, info: Any) -> None:
     """Say that `thread` is over. Those who waited for it alone have left then."""
-    waits: dict[object, Told] = vars(thread).pop(_ATTRIBUTE, {})
+    waits: dict[object, Told] = attributes(thread).pop(_ATTRIBUTE, {})
     for key in list(waits):
         of_one.pop(key, None)
     for told in [*list(of_all.values()), *list(waits.values())]:

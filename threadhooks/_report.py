@@ -22,6 +22,9 @@ from contextlib import suppress
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
+# Not by the attribute, of which an exception's class may make anything.
+_traceback_of: Callable[[BaseException], Any] = vars(BaseException)["__traceback__"].__get__
+
 # A call of such a function runs none of its code.
 _NOT_RUN = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERATOR
 
@@ -161,7 +164,7 @@ def report(error: BaseException, hook: object, thread: threading.Thread | None) 
         hand_over: Any = threading.excepthook
         if hand_over is None:  # threading takes its own then, too
             hand_over = threading.__excepthook__
-        hand_over(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
+        hand_over(threading.ExceptHookArgs((type(error), error, _traceback_of(error), thread)))
         if not printed and hand_over is threading.__excepthook__ and type(error) is not SystemExit:
             with suppress(Exception):  # there may be no stderr: in services, under pythonw
                 sys.stderr.write(f"{note}\n")
@@ -171,7 +174,7 @@ def report(error: BaseException, hook: object, thread: threading.Thread | None) 
         with suppress(BaseException):
             sys.stderr.write("Exception in threading.excepthook:\n")
         with suppress(BaseException):  # or else no reporter is left
-            sys.excepthook(type(failure), failure, failure.__traceback__)
+            sys.excepthook(type(failure), failure, _traceback_of(failure))
 
 
 def describe(hook: object) -> str:

@@ -45,12 +45,13 @@ from collections.abc import Callable
 from threading import get_ident, get_native_id
 from typing import Any
 
-from ._attached import attached, forget, is_over, lose, remember_end, repair
 from ._attached import by_key as _attached
+from ._attached import forget, is_over, lose, remember_end, repair
 from ._attachment import GREEN, Attachment, ThreadInfo
 from ._fork import check as check_process
 from ._fork import forked, in_child, own_thread_only
 from ._report import report
+from ._threads import is_foreign, is_main
 
 if sys.implementation.name != "cpython":
     warnings.warn(
@@ -100,6 +101,7 @@ _exiting: dict[int, Attachment] = own_thread_only({}, lambda ident, attachment: 
 # Whether there are any. A name of its own, since each registration asks: True and False are immortal, so on the
 # free-threaded build threads that ask at the same time share no reference count.
 _exits = False
+_forked_when_over = False  # whether the thread that forked last had had its exit
 # Called in a thread that was attached, as the last thing of its exit, with its attachment. By an opaque key. Unlike
 # what `_over` tells, it makes no thread attach.
 after_exit: dict[object, Callable[[Attachment], object]] = {}
@@ -132,7 +134,7 @@ def _attach() -> Attachment:
         if known.began:
             return known
         active: Any = threading._active.get(ident)  # type: ignore[attr-defined]
-        if active is None or active is not known.thread or isinstance(active, threading._DummyThread):
+        if active is None or active is not known.thread or is_foreign(active):
             # Other locals are finalised before ours, when ours reads as empty already: our sentinel is still to come.
             return known
         # A subinterpreter's main thread loses its locals after each exec(); as to others, see _finalised.
@@ -140,9 +142,9 @@ def _attach() -> Attachment:
     native_id = get_native_id()
     if is_over(ident, native_id):  # another thread-local, finalised after ours, has a destructor that calls us
         active = threading._active.get(ident)  # type: ignore[attr-defined]
-        is_main = active is threading.main_thread()
-        if is_main or active is None:  # or else both numbers have come back
-            which = "the main" if is_main else "this"
+        main = active is threading.main_thread()
+        if main or active is None:  # or else both numbers have come back
+            which = "the main" if main else "this"
             raise RuntimeError(
                 f"the exit of {which} thread has been announced: nothing can be registered for it any more"
             )
@@ -171,9 +173,9 @@ def _known() -> Attachment | None:
         active = threading._active.get(ident)  # type: ignore[attr-defined]
         # A thread that is being torn down has left that table. If somebody asks for the current thread then, a dummy
         # takes its place; if it forks then, `threading` takes it for a new main thread.
-        stand_ins = threading._DummyThread, threading._MainThread  # type: ignore[attr-defined]
-        if active is None or active is attachment.thread or isinstance(active, stand_ins):
-            return attachment
+        stand_in = is_foreign(active) or is_main(active)
+        if active is None or active is attachment.thread or stand_in or _local.attachment is attachment:
+            return attachment  # by the last: a debugger has put another object there
     # Both numbers have come back, or the kernel's alone: this was an earlier thread's.
     lose(attachment, "was cut short")
     return None
@@ -182,10 +184,7 @@ def _known() -> Attachment | None:
 def _publish(attachment: Attachment, thread: threading.Thread) -> Attachment:
     """Make `attachment` that of the current thread, unless that has one; return the one that it has then."""
     # A finaliser may have attached the thread while we made this one: who comes first, wins.
-    # A forked child's main thread may be a thread like others.
-    is_main = isinstance(thread, threading._MainThread)  # type: ignore[attr-defined]
-    # No variable for the locals: a traceback, of a RecursionError for instance, would keep them, and so the sentinel.
-    attachment = _local.__dict__.setdefault("main", attachment) if is_main else _arm(attachment)
+    attachment = _local.__dict__.setdefault("main", attachment) if is_main(thread) else _arm(attachment)
     _attached[attachment.key] = attachment
     _local.attachment = attachment  # last: who finds it, may rely on the rest
     return attachment
@@ -222,10 +221,9 @@ def end_here(attachment: Attachment) -> None:
     global _exits
     ident = get_ident()
     if _exiting.pop(ident, None) is not None and not _exiting:
-        # Another thread may begin its exit between the question and the answer, which is then wrong until the next
-        # line; so that looks once more. With the GIL nothing comes in between. Without it, a thread that begins its
-        # exit at that moment may be told for some nanoseconds that it doesn't. All that comes of it is a thread-local
-        # that is made anew, and a few bytes that nobody frees.
+        # Without the GIL, another thread may begin its exit between the question and the answer. So we look once more;
+        # for some nanoseconds, that thread is told that it doesn't exit. All that comes of it is a thread-local that is
+        # made anew, and a few bytes that nobody frees.
         _exits = False
         if _exiting:
             _exits = True
@@ -235,7 +233,7 @@ def end_here(attachment: Attachment) -> None:
         active[ident] = attachment.displaced
     elif active.get(ident) is thread:
         active.pop(ident, None)
-    if not (GREEN or thread is None or isinstance(thread, threading._DummyThread)):
+    if not (GREEN or thread is None or is_foreign(thread)):
         remember_end(attachment.ident, attachment.native_id)
     if after_exit and thread is not None:
         for watch in list(after_exit.values()):
@@ -247,6 +245,14 @@ def end_here(attachment: Attachment) -> None:
         lose(attachment, "was interrupted too often")
     else:
         forget(attachment)
+
+
+def _runs_on() -> bool:
+    """Whether the thread executes anything beneath the finaliser that calls this: nothing, when it is torn down."""
+    frame: Any = sys._getframe()
+    while frame is not None and frame.f_code is not _Sentinel.__del__.__code__:
+        frame = frame.f_back
+    return GREEN or frame is None or frame.f_back is not None
 
 
 def _finalised(attachment: Attachment) -> None:
@@ -263,12 +269,14 @@ def _finalised(attachment: Attachment) -> None:
     if not attachment.began:
         displaced = active.get(ident)
         if displaced is thread:
-            if not isinstance(thread, threading._DummyThread):
+            if not is_foreign(thread) and _runs_on():
                 # The thread still runs. Up to 3.11 a collection may run while CPython makes the thread's locals; what
                 # finalisers keep in these meanwhile is lost, except for what we put in again now.
                 _arm(attachment)
                 return
-            displaced = None  # it was made for us, and up to 3.12 it would stay
+            # It must not stay there. A dummy, made for us, would up to 3.12; a thread does if an exception from outside
+            # has come as it was leaving.
+            displaced = None
         if attachment.is_idle():
             attachment.displaced = displaced
             end_here(attachment)
@@ -298,16 +306,6 @@ def attach() -> ThreadInfo:
     return current().describe()
 
 
-def threads() -> list[ThreadInfo]:
-    """The record of every attached thread that is alive, in the order in which they were attached.
-
-    A thread is attached once it registers something, calls `attach`, or is announced to a receiver. So with a receiver
-    of `thread_started` connected, every thread that starts under `install` is in this list until it has exited. May be
-    called in any thread. It is a snapshot: threads may come and go while it is made.
-    """
-    return [attachment.describe() for attachment in attached()]
-
-
 def attached_here() -> Attachment | None:
     """The attachment of the current thread, if it has one. Touches no thread-local, where that can be avoided."""
     check_process()
@@ -326,19 +324,25 @@ def refuse_here() -> None:
 def _about_to_fork() -> None:
     # In the child, handlers that were registered before ours run first, and may call us. They must not find what is the
     # parent's; so whatever the forking thread next calls goes the long way round, where we see which process this is.
+    global _forked_when_over
     attachment = _known()
     if attachment is not None:
         attachment.disturb()
+    _forked_when_over = is_over(get_ident(), get_native_id())
 
 
 @in_child
 def _repair() -> None:
     # Its native id was the parent's. It is found by its ident where the thread's locals are being destroyed.
     here = get_ident()
-    mine = _exiting.get(here) or _local.attachment
+    mine = _exiting.get(here)  # which is false here, like any that is disturbed
+    if mine is None:
+        mine = _local.attachment
     if mine is None:
         mine = next((attachment for attachment in _attached.values() if attachment.ident == here), None)
     repair(mine, get_native_id())
+    if _forked_when_over:  # so what is registered here would not be run in the child either
+        remember_end(here, get_native_id())
 
 
 if hasattr(os, "register_at_fork"):

@@ -34,12 +34,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ._attached import attached, keep_for_ever, lose
-from ._attachment import Attachment, is_daemon
+from ._attached import attached, forget_ends, keep_for_ever, lose
+from ._attachment import Attachment
 from ._fork import in_child
+from ._report import report
 from ._sentinel import attached_here, current, end_here, exit_here, refuse_here
 from ._signals import thread_exiting
 from ._stack import Stack
+from ._threads import is_daemon, is_foreign
 
 # How long threads that are not daemons, and still run at `atexit`, are waited for, in seconds.
 GRACE = 5.0
@@ -49,7 +51,7 @@ _before_exit: list[Callable[[], object]] = []
 
 
 def before_exit_of_main(step: Callable[[], object]) -> Callable[[], object]:
-    """Decorator: call `step`, which must not raise, in the main thread just before its exit is announced."""
+    """Decorator: call `step` in the main thread just before its exit is announced."""
     _before_exit.append(step)
     return step
 
@@ -75,17 +77,26 @@ def _end_of_main() -> None:
 _ended: threading.Thread | None = None  # the main thread whose early moment has come
 
 
+def _take(*steps: Callable[[], object]) -> None:
+    """Call one after the other. What one of them raises, Ctrl-C for instance, costs us none of the others."""
+    for step in steps:
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001
+            report(error, step, threading.current_thread())
+
+
 def _exit_of_main() -> None:
     """The exit of the thread that ends with its process."""
-    _end_of_main()
-    for step in _before_exit:
-        step()
+    _take(_end_of_main, *_before_exit, _announce_exit, refuse_here)
+
+
+def _announce_exit() -> None:
     here = attached_here()
     if here is not None and here.thread is not None and not here.began:
         here.begin_exit(here.thread)  # which stays in threading._active
         here.persist(exit_here, here)
         end_here(here)
-    refuse_here()
 
 
 def _wait_for_workers() -> None:
@@ -94,9 +105,9 @@ def _wait_for_workers() -> None:
     deadline = time.monotonic() + GRACE
     main = threading.main_thread()
     try:
-        for worker in _workers(main):
-            if worker.thread is not None:
-                worker.thread.join(max(0.0, deadline - time.monotonic()))
+        # Not by `join()`: a class may override it, and up to 3.12 it returns at once if it was interrupted before.
+        while _workers(main) and time.monotonic() < deadline:
+            time.sleep(0.01)
     except KeyboardInterrupt:  # once more: so be it
         pass
     for worker in _workers(main):
@@ -108,9 +119,10 @@ def _workers(main: threading.Thread) -> list[Attachment]:
     return [
         attachment
         for attachment in attached()
-        if attachment.thread not in (None, main)
-        and not isinstance(attachment.thread, threading._DummyThread)
-        and not is_daemon(attachment.thread)
+        if (thread := attachment.thread) is not None
+        and thread is not main
+        and not is_foreign(thread)
+        and not is_daemon(thread)
         and not attachment.is_here()
     ]
 
@@ -118,9 +130,7 @@ def _workers(main: threading.Thread) -> list[Attachment]:
 def _at_exit() -> None:
     # Called after the threads that are not daemons have been joined, and after most other handlers, since it was
     # registered early.
-    _wait_for_workers()
-    _exit_of_main()
-    keep_for_ever()
+    _take(_wait_for_workers, _exit_of_main, keep_for_ever)
 
 
 def _wrap_shutdown(shutdown: Callable[[], Any]) -> Callable[[], Any]:
@@ -149,28 +159,34 @@ class _Child:
 
 _child = _Child()
 # What the forking thread had registered: to be taken back, if this turns out to be a child of `multiprocessing`.
-_inherited: list[tuple[Stack, object]] = []
+_inherited: list[tuple[Stack, Any]] = []
 _kept: list[object] = []  # and not destroyed, since a destructor may say goodbye on what the parent uses
 
 
 @in_child
 def _in_child() -> None:
-    here = attached_here()
-    stacks = (here.late, here.early) if here is not None else ()
-    _inherited[:] = [(stack, entry) for stack in stacks for entry in stack.entries]
+    _inherited.clear()
     if "billiard" in sys.modules:  # which uses the same module, and may import it only now
         import multiprocessing.util  # noqa: F401
     util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        util.register_after_fork(_child, _begin_child)
+    if util is None:
+        return
+    here = attached_here()
+    for stack in (here.late, here.early) if here is not None else ():
+        stack.top = None  # references that are made from now on are not the parent's
+        _inherited.extend((stack, entry) for entry in list(stack.entries))
+    util.register_after_fork(_child, _begin_child)
 
 
 def _begin_child(_: object = None) -> None:
     """A process of `multiprocessing` begins: it has forgotten what its parent registered for the end, and so do we."""
     global _ended
     _ended = None
-    _kept.extend((entry, stack.take(entry)) for stack, entry in _inherited)
+    for stack, entry in _inherited:
+        _kept.append((entry, stack.take(entry)))
+        stack.segments.pop(entry, None)
     _inherited.clear()
+    forget_ends()
     here = attached_here()
     if here is not None:  # it may have been forked by a hook, in the midst of an exit
         here.begin_again()

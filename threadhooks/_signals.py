@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import blinker
 
-from ._connections import ANY, Connections, is_thread
+from ._connections import ANY, Connections
 from ._fork import check as check_process
 from ._fork import own_thread_only
 from ._report import check_hook, check_receiver, report
+from ._threads import is_thread
 
 if TYPE_CHECKING:
     from blinker._utilities import Symbol

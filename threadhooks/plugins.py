@@ -125,9 +125,9 @@ class _Mine:
 def _identity(func: object) -> object:
     # Never by its hash, or by what it takes for its equal: its owner may change these. A bound method is made anew at
     # each access; it is the same if it is the same function of the same object.
-    if isinstance(func, MethodType):
+    if type(func) is MethodType:
         return id(func.__func__), id(func.__self__)
-    if isinstance(func, BuiltinMethodType):
+    if type(func) is BuiltinMethodType:
         return id(func.__self__), func.__name__
     return id(func)
 
@@ -278,7 +278,7 @@ class Plugin:
     def _hooks(self, attachment: Attachment) -> list[tuple[_Hook, Stack]]:
         """This plugin's cleanups of a thread, with the stack in which each is, in the order in which they would run."""
         mine: _Mine | None = attachment.owned.get(self)
-        hooks = list(mine.hooks.items())[::-1] if mine is not None else []
+        hooks = list(mine.hooks.copy().items())[::-1] if mine is not None else []
         early = attachment.early
         return sorted(hooks, key=lambda hook: hook[1] is not early)  # which keeps the order otherwise
 
@@ -297,7 +297,7 @@ class Plugin:
         """
         run = bool(run)  # which may raise
         self._closed = True
-        for hook, signal in list(self._receivers.items()):
+        for hook, signal in self._receivers.copy().items():
             signal.disconnect(hook)
         self._receivers.clear()
         here = attached_here()

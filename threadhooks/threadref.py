@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._attached import attached
-from ._attachment import Attachment, is_daemon
+from ._attachment import Attachment
 from ._fork import check as check_process
 from ._fork import unsettled
 from ._references import open_segment
@@ -22,6 +22,7 @@ from ._report import describe
 from ._sentinel import current
 from ._shutdown import before_exit_of_main
 from ._stack import pack, unpack
+from ._threads import is_daemon
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -232,7 +233,12 @@ def _finalize_at_exit() -> None:
             continue  # it is not a daemon: it runs them itself, as soon as it ends
         for entry in reversed(list(stack.entries)):
             if isinstance(entry, finalize):
-                if not entry.atexit:
+                try:
+                    wanted = entry.atexit
+                except BaseException as error:  # noqa: BLE001 - a subclass may have it answer what it likes
+                    attachment.failed(error, entry)
+                    wanted = True
+                if not wanted:
                     if thread is main:
                         stack.take(entry)
                 elif thread is not main:

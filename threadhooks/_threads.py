@@ -1,0 +1,56 @@
+"""What `threading` knows of a thread, whatever the thread's class makes of it.
+
+A subclass may override any method or property of `threading.Thread`, be it `ident` or `__class__`, with another
+meaning, or with one that fails. So the object's own attributes are read, and `threading`'s own functions called.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+# `threading.Thread` itself may have been replaced by a subclass, which older threads are no instances of.
+_THREAD = threading.Timer.__mro__[-2]
+
+
+def attributes(thread: object) -> dict[str, Any]:
+    """The attributes of a thread object."""
+    return object.__getattribute__(thread, "__dict__")  # type: ignore[no-any-return]
+
+
+def is_thread(obj: object) -> bool:
+    """Whether it is a thread. (`isinstance` would believe what an object says of its class.)"""
+    return issubclass(type(obj), _THREAD)
+
+
+def is_main(thread: object) -> bool:
+    """Whether `threading` has made the object for the main thread. (A forked child's may be a thread like others.)"""
+    return issubclass(type(thread), threading._MainThread)  # type: ignore[attr-defined]
+
+
+def is_foreign(thread: object) -> bool:
+    """Whether `threading` has made the object for a thread that it did not start."""
+    return issubclass(type(thread), threading._DummyThread)
+
+
+def is_daemon(thread: threading.Thread) -> bool:
+    """Whether a thread is a daemon."""
+    return bool(attributes(thread).get("_daemonic"))
+
+
+def has_ended(
+    thread: threading.Thread, is_alive: Callable[[threading.Thread], bool] = threading.Thread.is_alive
+) -> bool:
+    """Whether a thread was started and has ended. The main thread never has.
+
+    `threading` calls the main thread stopped from the moment when it begins to wait for the others. Of a foreign thread
+    it doesn't know, and up to Python 3.12 fails when it is asked.
+    """
+    ident = attributes(thread).get("_ident")
+    if ident is None or is_foreign(thread) or thread is threading.main_thread() or is_alive(thread):
+        return False
+    # Up to 3.12, `threading` takes a thread for dead when a signal handler raises in its `join()`, as Ctrl-C does. But
+    # one that lives executes something.
+    return threading._active.get(ident) is not thread or ident not in sys._current_frames()  # type: ignore[attr-defined]
