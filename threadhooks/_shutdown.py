@@ -142,7 +142,11 @@ def _wrap_shutdown(shutdown: Callable[[], Any]) -> Callable[[], Any]:
             if threading.current_thread() is threading.main_thread():
                 _end_of_main()
         finally:
-            result = shutdown()
+            try:
+                result = shutdown()
+            except BaseException as error:  # Ctrl-C: the interpreter prints it, as it would without us
+                error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+                raise
         return result
 
     return announcing_shutdown

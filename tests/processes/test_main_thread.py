@@ -158,6 +158,16 @@ def test_a_main_thread_that_announced_its_end(ending: Run) -> None:
     )
 
 
+def test_a_receiver_that_comes_too_late(ending: Run) -> None:
+    """Once the early moment is over, `thread_exiting` is not made up for, even if nobody was to be told then."""
+    assert ending("""
+        @atexit.register
+        def late():
+            plugin.thread_exiting(lambda thread, **extra: say("exiting"))
+            plugin.register_early(say, "early")
+        """) == ("MainThread: early\nMainThread: exited MainThread\n", "", 0)
+
+
 def test_a_main_thread_of_which_nobody_must_be_told(ending: Run) -> None:
     """Without a registration, and without a receiver of `thread_exiting`, there is nothing to announce."""
     assert ending('print("end")') == ("end\n", "", 0)

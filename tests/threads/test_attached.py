@@ -9,7 +9,7 @@ import pytest
 from support import LONG, in_thread
 
 import threadhooks
-from threadhooks import Plugin, _attached, thread_exited, thread_started, threads
+from threadhooks import _attached, thread_exited, thread_started, threads
 
 
 class Parked:
@@ -58,7 +58,10 @@ def test_threads_lists_a_thread_until_its_last_hook_has_run() -> None:
 
 
 def test_who_has_announced_its_start() -> None:
-    """`announced` tells those under `install`, and in a block, from those that have only attached themselves."""
+    """`announced` tells those under `install`, and in a block, from those that have only attached themselves.
+
+    So whoever counts starts and exits can leave out the others.
+    """
     started: list[bool] = []
 
     def block() -> None:
@@ -73,33 +76,8 @@ def test_who_has_announced_its_start() -> None:
                     "older": False,
                     "installed": True,
                 }
-    in_thread(block)
-    assert started == [True, True]
-
-
-def test_receivers_see_the_same(plugin: Plugin) -> None:
-    """Whoever counts starts and exits can leave out those that have not announced their start."""
-    running: list[int] = [0]
-
-    @plugin.thread_started
-    def started(thread: threading.Thread, **extra: Any) -> None:
-        running[0] += 1
-
-    @plugin.thread_exited
-    def exited(thread: threading.Thread, info: threadhooks.ThreadInfo, **extra: Any) -> None:
-        running[0] -= info.announced
-
-    in_thread(threadhooks.attach)
-    assert running == [0]
-    with threadhooks.installed():
-        in_thread(int)
-    assert running == [0]
-
-
-@pytest.fixture
-def plugin() -> Any:
-    with Plugin("attached") as plugin:
-        yield plugin
+            in_thread(block)
+    assert started == [True, True, True]
 
 
 def test_how_many_exits_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
