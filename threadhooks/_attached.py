@@ -99,8 +99,15 @@ def lose(attachment: Attachment, why: str) -> None:
     _abandoned.append(attachment.abandon())
     forget(attachment)
     if hooks:  # the report comes last: whoever gets it may ask us for the attached threads, and would lose it again
-        names = ", ".join(map(describe, hooks))
-        report(RuntimeError(f"the exit of {describe(thread)} {why}; not run: [{names}]"), hooks[-1], thread)
+        names = ", ".join(map(_repr, hooks))
+        report(RuntimeError(f"the exit of {_repr(thread)} {why}; not run: [{names}]"), hooks[-1], thread)
+
+
+def _repr(obj: object) -> str:
+    try:
+        return repr(obj)
+    except BaseException:  # noqa: BLE001 - it is the user's, and may do anything: that must not cost us the report
+        return object.__repr__(obj)
 
 
 def forget(attachment: Attachment) -> None:

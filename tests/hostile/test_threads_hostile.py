@@ -90,7 +90,7 @@ def test_who_is_told_of_a_loss_may_ask_for_the_threads(monkeypatch: pytest.Monke
     in_thread(forget_the_sentinels)
     threadhooks.threads()
     (lost,) = told
-    assert "was cut short; not run: [builtins.print]" in str(lost)
+    assert "was cut short; not run: [<built-in function print>]" in str(lost)
 
 
 def test_a_thread_that_somebody_has_replaced_in_the_table(failures: list[Any]) -> None:
