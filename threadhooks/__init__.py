@@ -1,4 +1,4 @@
-"""A thread-lifecycle event hub: what must happen as a thread starts or ends, happens once, in that thread."""
+"""Hooks for the lifecycle of threads: run your cleanup when a thread ends, once, in that thread."""
 
 import typing as _typing
 

@@ -1,4 +1,4 @@
-"""``python -m threadhooks``: see what the threads of a program do, or what this package is for."""
+"""``python -m threadhooks``: show what the threads of a program do, or what this package is for."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line, and do what it says; return the exit status."""
+    """Run the command that the command line names; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m threadhooks", description="See what the threads of a program do.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     demo = commands.add_parser("demo", help="show in fifteen seconds what this package is for")
     demo.description = "Run one program twice, without and with threadhooks, and show what becomes of its threads."
     run = commands.add_parser(
         "run",
-        help="run a program, and tell what its threads have done",
+        help="run a program, and sum up what its threads did",
         usage="%(prog)s [options] script.py [argument ...]\n       %(prog)s [options] -m module [argument ...]",
-        description="Run a program unchanged. When it has ended, tell on stderr how many threads it has started, which "
-        "of them crashed or never ended, and which hooks failed.",
+        description="Run a program unchanged. When it has ended, print to stderr how many threads it started, which of "
+        "them crashed or never ended, and which hooks failed.",
         epilog="The exit status is the program's.",
     )
     run.add_argument("-m", dest="module", action="store_true", help="the program is a module, as for `python -m`")
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     run.add_argument("program", help=argparse.SUPPRESS)
     run.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    # Each command is imported when it is wanted: a program that is run shall find as little as possible of ours.
+    # Each command is imported only when it is used: a program that we run should see as little as possible of us.
     if options.command == "run":
         from ._runner import run as run_program
 

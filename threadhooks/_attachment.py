@@ -157,7 +157,7 @@ class Attachment:
         while self.asked:
             try:
                 errand = self.asked.pop()  # the last first: what was opened last is closed first
-            except IndexError:  # a finaliser came in between, and did it
+            except IndexError:  # a finalizer came in between, and did it
                 break
             try:
                 errand()

@@ -107,7 +107,7 @@ class Capture:
         self.ended: list[Record] = []
         # The record of the thread, when, the hook, its plugin, and what it raised.
         self.failures: list[tuple[Record | None, float, str, str | None, str]] = []
-        # What is not kept. It is counted with a lock; a finaliser in the thread that holds it may come here as well.
+        # What is not kept. It is counted with a lock; a finalizer in the thread that holds it may come here as well.
         self.lock = threading.RLock()
         self.left_out = 0
         self.left_out_crashed = 0
@@ -147,7 +147,7 @@ class Capture:
                 self.live.setdefault(key, _found(thread))
         return alive
 
-    # The rest is called in every thread, from finalisers, too.
+    # The rest is called in every thread, from finalizers, too.
 
     def _starts(self, thread: Any) -> None:
         frame: FrameType = sys._getframe(2)  # beyond this, and who calls it

@@ -2,7 +2,7 @@
 
 Guarantees:
 
-- Any number of threads, and finalisers, may add, remove and read at the same time: nothing that was added is missed,
+- Any number of threads, and finalizers, may add, remove and read at the same time: nothing that was added is missed,
   nothing that was removed is left behind.
 - What is connected to one thread lives no longer than the thread, nor does it keep the thread alive.
 - What is added, removed or looked up is told apart by what it is. What its owner may change (how it compares, its hash,
@@ -11,7 +11,7 @@ Guarantees:
 Assumptions:
 
 - One operation on a ``dict`` or a ``list`` is atomic: CPython promises it, with the GIL and without. So there is no
-  lock here that a finaliser could find held by its own thread.
+  lock here that a finalizer could find held by its own thread.
 - An object keeps its address until the callbacks of its weak references have returned, so an identity is not reused
   while it is being forgotten.
 """
@@ -172,7 +172,7 @@ class Connections:
 
     def to(self, sender: Any) -> list[Connection]:
         """The connections to `sender` and to every sender, in order; each receiver once."""
-        # list(values()) makes no object that could start a collection, so no finaliser changes the dict half-way.
+        # list(values()) makes no object that could start a collection, so no finalizer changes the dict half-way.
         connections = list(self.general.values())
         bucket = self._find(sender) if self.buckets else None
         if bucket:
@@ -301,7 +301,7 @@ def _key(obj: Any) -> object:
 def _has_exited(thread: object) -> bool:
     """Whether a thread was started, and is not in `threading.enumerate()` any more.
 
-    `enumerate` looks at the same tables, but under a lock, which a finaliser might find held. (While its late hooks
+    `enumerate` looks at the same tables, but under a lock, which a finalizer might find held. (While its late hooks
     run, a thread is put back there. `is_alive` is no use: a class may override it, and up to 3.12 it takes a lock,
     too.) A thread that is not yet active is in limbo, so that is looked at first.
     """

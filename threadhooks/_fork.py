@@ -69,7 +69,7 @@ def check() -> None:
     unsettled.clear()
     here = get_ident()
     for table, ident_of in _tables:
-        # A copy, since list(items()) makes tuples: up to 3.11 these may start a collection, and a finaliser may change
+        # A copy, since list(items()) makes tuples: up to 3.11 these may start a collection, and a finalizer may change
         # the table half-way.
         for key, value in table.copy().items():
             if ident_of(key, value) != here:

@@ -1,6 +1,6 @@
-"""The sentinel: the only thread-local of the package, and the exit of a thread, which begins when it is finalised.
+"""The sentinel: the only thread-local of the package, and the exit of a thread, which begins when it is finalized.
 
-Guarantees, for a thread that has cleanups, or of which a receiver must be told:
+Guarantees, for a thread that has cleanups, or about which a receiver must be told:
 
 - Each cleanup is run once, in its own thread, before `join()` returns: first the early ones that have not run, then the
   others, each stack last in, first out. Then `thread_exited` is sent. What either registers meanwhile runs in the same
@@ -8,31 +8,31 @@ Guarantees, for a thread that has cleanups, or of which a receiver must be told:
 - Whatever a hook raises is reported, and the next one runs. An exception from outside (one that another thread throws
   in, a failed allocation) costs at most the hook that is just being run.
 - While hooks run, `threading.current_thread()` is the thread that exits; `threading.enumerate()` is as it was after.
-- A forked child runs nothing that belongs to its parent's other threads, nor destroys what they had registered.
-- Nothing of a thread that has ended is run in another one. If its exit was cut short, what was not run is reported.
+- A forked child neither runs nor destroys what its parent's other threads have registered.
+- No hook of a thread that has ended runs in another one. If its exit was cut short, what has not run is reported.
 
 Assumptions:
 
 - CPython destroys a thread's locals in that thread, before `join()` returns (`PyThreadState_Clear`).
 - Of two threads that are alive, at most one has a given ident; no thread soon gets the native id of one that has ended.
 - One operation on a ``dict`` or a ``list`` is atomic, so that nothing here takes a lock, and everything may be called
-  from a finaliser.
+  from a finalizer.
 
 What it does not promise:
 
-- A thread that still runs when the interpreter ends (a daemon) has not exited: nothing of it is announced.
-- Whoever takes the sentinel out of `gc.get_objects()` and keeps it stops its thread's hooks: that is reported.
+- A thread that is still running when the interpreter ends (a daemon) does not exit: none of its hooks run.
+- If something gets the sentinel from `gc.get_objects()` and keeps it, the thread's hooks do not run: that is reported.
 - Where `threading.local` was replaced before this module was imported (gevent), a greenlet is a thread, and its hooks
   run in another greenlet of the same OS thread.
 
-The law of shutdown binds every module of the package. When the interpreter ends, it clears the dict of each module that
-is still alive by then, and goes on calling destructors. So:
+The law of shutdown applies to every module of the package. When the interpreter ends, it clears the dict of each module
+that is still alive, and goes on calling destructors. So:
 
-1. No module of the package holds another one as an object; it imports names. A module that nobody holds dies as a whole
-   and leaves its dict to its functions. One that is held somewhere in a cycle is cleared, and its functions find `None`
-   in the place of every name.
-2. What a destructor reaches before it knows that the interpreter is not ending uses no global name: what it needs is
-   bound at definition, as a default argument.
+1. No module of the package holds another one as an object: it imports names. A module that nothing holds is destroyed,
+   and its functions keep its dict. One that is part of a cycle is cleared instead, and its functions find `None` in
+   place of every global name.
+2. Code that a destructor runs before it knows that the interpreter is not ending uses no global name: what it needs is
+   bound as a default argument, at definition.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ _base = threading.local
 
 
 class _Sentinel:
-    """Its end is the thread's end. Nobody but the thread-local ever holds it, and nothing can refer to it weakly.
+    """Its end is the thread's end. Nothing but the thread-local ever holds it, and nothing can refer to it weakly.
 
-    There are two in each thread. An exception from outside that is pending as the interpreter calls a `__del__` is
-    raised at its first step, before anything there could catch it; then the second sentinel does what the first could
-    not, in the same thread. Neither refers to the other: whoever keeps that exception, keeps the first one by it.
+    There are two in each thread. An exception from outside that is pending when the interpreter calls a `__del__` is
+    raised at its first step, before anything there could catch it. Then the second sentinel does the work, in the same
+    thread. Neither refers to the other: keeping that exception would keep the first one alive, and must not keep both.
     """
 
     __slots__ = ("attachment",)
@@ -86,7 +86,7 @@ class _Sentinel:
         del self  # a hook's traceback refers to this frame
         if attachment is None or attachment.thread is None:  # its exit is over
             return
-        if not attachment.persist(_finalised, attachment):
+        if not attachment.persist(_finalized, attachment):
             end_here(attachment)
 
 
@@ -95,8 +95,8 @@ class _Local(threading.local):
 
 
 _local = _Local()
-# By ident: those whose hooks are being run, so that their thread-locals must not be touched. To read one then makes the
-# thread's state anew, after it was cleared, and nobody frees it.
+# By ident: those whose hooks are running. Their thread-locals must not be touched: to read one would create the state
+# of the thread again, after it was cleared, and nothing would free it.
 _exiting: dict[int, Attachment] = own_thread_only({}, lambda ident, attachment: ident)
 # Whether there are any. A name of its own, since each registration asks: True and False are immortal, so on the
 # free-threaded build threads that ask at the same time share no reference count.
@@ -135,12 +135,12 @@ def _attach() -> Attachment:
             return known
         active: Any = threading._active.get(ident)  # type: ignore[attr-defined]
         if active is None or active is not known.thread or is_foreign(active):
-            # Other locals are finalised before ours, when ours reads as empty already: our sentinel is still to come.
+            # Other locals are finalized before ours, when ours reads as empty already: our sentinel is still to come.
             return known
-        # A subinterpreter's main thread loses its locals after each exec(); as to others, see _finalised.
+        # A subinterpreter's main thread loses its locals after each exec(); as to others, see _finalized.
         return _publish(known, threading.current_thread())
     native_id = get_native_id()
-    if is_over(ident, native_id):  # another thread-local, finalised after ours, has a destructor that calls us
+    if is_over(ident, native_id):  # another thread-local, finalized after ours, has a destructor that calls us
         active = threading._active.get(ident)  # type: ignore[attr-defined]
         main = active is threading.main_thread()
         if main or active is None:  # or else both numbers have come back
@@ -183,10 +183,10 @@ def _known() -> Attachment | None:
 
 def _publish(attachment: Attachment, thread: threading.Thread) -> Attachment:
     """Make `attachment` that of the current thread, unless that has one; return the one that it has then."""
-    # A finaliser may have attached the thread while we made this one: who comes first, wins.
+    # A finalizer may have attached the thread while we made this one: who comes first, wins.
     attachment = _local.__dict__.setdefault("main", attachment) if is_main(thread) else _arm(attachment)
     _attached[attachment.key] = attachment
-    _local.attachment = attachment  # last: who finds it, may rely on the rest
+    _local.attachment = attachment  # last: code that finds it relies on the rest
     return attachment
 
 
@@ -202,7 +202,7 @@ def _arm(attachment: Attachment) -> Attachment:
         if winner is sentinel:
             _local.__dict__["second"] = second
         else:
-            sentinel.attachment = second.attachment = None  # nobody needs them: their end is nobody's
+            sentinel.attachment = second.attachment = None  # they are not needed: their end means nothing
         return winner.attachment  # type: ignore[no-any-return]
     finally:
         sentinel = second = winner = None  # or else the traceback of an exception from outside would keep them
@@ -248,15 +248,15 @@ def end_here(attachment: Attachment) -> None:
 
 
 def _runs_on() -> bool:
-    """Whether the thread executes anything beneath the finaliser that calls this: nothing, when it is torn down."""
+    """Whether the thread executes anything beneath the finalizer that calls this: nothing, when it is torn down."""
     frame: Any = sys._getframe()
     while frame is not None and frame.f_code is not _Sentinel.__del__.__code__:
         frame = frame.f_back
     return GREEN or frame is None or frame.f_back is not None
 
 
-def _finalised(attachment: Attachment) -> None:
-    """The sentinel of a thread is finalised. As a rule that means that the thread ends: run what waits for that."""
+def _finalized(attachment: Attachment) -> None:
+    """The sentinel of a thread is finalized. As a rule that means that the thread ends: run what waits for that."""
     thread = attachment.thread
     if thread is None:  # an exception from outside came as all was done
         return
@@ -271,7 +271,7 @@ def _finalised(attachment: Attachment) -> None:
         if displaced is thread:
             if not is_foreign(thread) and _runs_on():
                 # The thread still runs. Up to 3.11 a collection may run while CPython makes the thread's locals; what
-                # finalisers keep in these meanwhile is lost, except for what we put in again now.
+                # finalizers keep in these meanwhile is lost, except for what we put in again now.
                 _arm(attachment)
                 return
             # It must not stay there. A dummy, made for us, would up to 3.12; a thread does if an exception from outside
@@ -283,7 +283,7 @@ def _finalised(attachment: Attachment) -> None:
             return
         if not here:
             # A destructor might do what must not be done in this thread.
-            lose(attachment, "was missed: its sentinel was finalised in another thread, since somebody had kept it")
+            lose(attachment, "was missed: its sentinel was finalized in another thread, because something had kept it")
             return
         attachment.begin_exit(displaced)  # first: from now on the table below does not tell whether the thread runs
     # The thread has left threading._active. It is put back, or else current_thread(), and so logging, would make a
@@ -294,14 +294,13 @@ def _finalised(attachment: Attachment) -> None:
 
 
 def attach() -> ThreadInfo:
-    """Give the current thread its sentinel, so that its end is announced, and return what is known of it.
+    """Attach the current thread, so that it emits `thread_exited` when it ends; return its `ThreadInfo`.
 
-    Any registration does so by itself; call this for a thread that should be announced to the receivers of
-    `thread_exited` though it registers nothing, for instance as the ``initializer`` of a
-    `concurrent.futures.ThreadPoolExecutor`. To attach a thread again changes nothing.
+    Registering anything does this, too. Call it in threads that register nothing, for instance as the ``initializer``
+    of a `concurrent.futures.ThreadPoolExecutor`. Attaching a thread again changes nothing.
 
-    Raises `RuntimeError` once the exit of the thread has been announced: in an `atexit` handler of the main thread, or
-    in the destructor of another thread-local.
+    Raises `RuntimeError` after the exit of the thread: in an `atexit` handler of the main thread, or in the destructor
+    of another thread-local.
     """
     return current().describe()
 

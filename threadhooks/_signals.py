@@ -3,8 +3,8 @@
 Guarantees:
 
 - Receivers run in the order in which they were connected, each of them once per send.
-- A receiver that raises stops no other one. Nothing that it raises leaves `send`, `connect` or `disconnect`.
-- What `_connections` promises: any number of threads, and finalisers, may do all this at the same time.
+- If a receiver raises, the others are still called. What it raises does not leave `send`, `connect` or `disconnect`.
+- What `_connections` promises: any number of threads, and finalizers, may do all this at the same time.
 
 What it does not promise:
 
@@ -37,17 +37,17 @@ class Receiver(Protocol):
     """What can be connected: it takes the thread, and by name whatever is sent with it, now or in a later version."""
 
     def __call__(self, thread: threading.Thread, /, *, info: Any, exception: BaseException | None) -> object:
-        """Take notice of a thread. (`thread_started` sends no `exception`.)"""
+        """Handle the signal of a thread. (`thread_started` sends no `exception`.)"""
 
 
 ReceiverT = TypeVar("ReceiverT", bound=Receiver)
 
 
 class ThreadSignal(blinker.Signal):
-    """A `blinker.Signal` whose sender is a thread; see blinker's documentation for what is not said here.
+    """A `blinker.Signal` whose senders are threads. For what is not described here, see blinker's documentation.
 
-    A receiver is called as ``receiver(thread, info=…, exception=…)``, in the thread that is spoken of. It should take
-    ``**extra``, so that later versions can tell it more.
+    A receiver is called as ``receiver(thread, info=…, exception=…)``, in that thread. It should accept ``**extra``, so
+    that later versions can pass more.
     """
 
     def __init__(self, name: str, doc: str, keywords: Iterable[str] | None = None) -> None:
@@ -81,13 +81,13 @@ class ThreadSignal(blinker.Signal):
 
     @property
     def receivers(self) -> dict[Any, Any]:  # type: ignore[override]
-        """Every receiver that is connected, by blinker's key for it: itself, or the weak reference that holds it."""
+        """Every connected receiver, by blinker's key: the receiver itself, or the weak reference that holds it."""
         ways = [(key, resolve) for _, key, resolve, _ in self._connections.all()]
         return {key: resolve if isinstance(resolve, weakref.ref) else resolve() for key, resolve in ways}
 
     @property
     def is_muted(self) -> bool:  # type: ignore[override]
-        """Whether some `muted()` block is being executed, in any thread."""
+        """Whether a `muted()` block is running, in any thread."""
         if self._mutes:
             check_process()  # a forked child doesn't execute other threads' blocks
         return bool(self._mutes)
@@ -101,14 +101,14 @@ class ThreadSignal(blinker.Signal):
     def connect(
         self, receiver: ReceiverT, sender: threading.Thread | Symbol = blinker.ANY, weak: bool = True
     ) -> ReceiverT:
-        """Call `receiver` whenever the signal speaks of `sender`: a thread, or `blinker.ANY` for every one.
+        """Call `receiver` whenever `sender` emits the signal: a thread, or `blinker.ANY` for every thread.
 
-        Returns the receiver. It is held weakly unless `weak` is false: a lambda or a nested function that nobody else
-        holds is gone at once. Connecting it again keeps its place in the order.
+        Returns the receiver. It is held weakly unless `weak` is false: a lambda or a nested function that nothing else
+        refers to is garbage at once. Connecting it again keeps its place in the order.
 
         What is connected to a thread is kept in the thread object, until the thread has exited or the object is
-        garbage. To connect to a thread that has exited already (it was started, and `threading.enumerate()` does not
-        list it any more) connects nothing.
+        garbage. Connecting to a thread that has already exited (it was started, and `threading.enumerate()` no longer
+        lists it) connects nothing.
 
         Raises `TypeError` if `receiver` can't be called, is a coroutine or generator function, can't be held weakly,
         or if its signature shows that it can't be called with what the signal sends.
@@ -121,7 +121,7 @@ class ThreadSignal(blinker.Signal):
         return receiver
 
     def disconnect(self, receiver: Callable[..., Any], sender: Any = blinker.ANY) -> None:
-        """Stop calling `receiver` for `sender`, by default for all of them; quietly, if it is not connected."""
+        """Stop calling `receiver` for `sender`, by default for all. Does nothing if it is not connected."""
         self._connections.remove(receiver, ANY if sender is blinker.ANY else sender)
         told = self.__dict__.get("receiver_disconnected")
         if told is not None:
@@ -129,9 +129,9 @@ class ThreadSignal(blinker.Signal):
 
     @contextmanager
     def muted(self) -> Generator[None, None, None]:
-        """No receiver is called during the ``with`` block, whichever thread sends. Blocks may overlap.
+        """Call no receivers during the ``with`` block, in any thread. Blocks may overlap.
 
-        Cleanups are not receivers: they run all the same.
+        Cleanups are not receivers: they still run.
         """
         token = object()
         self._mutes[token] = threading.get_ident()
@@ -141,7 +141,7 @@ class ThreadSignal(blinker.Signal):
             self._mutes.pop(token, None)
 
     def has_receivers_for(self, sender: Any) -> bool:
-        """Whether a receiver is connected to `sender` or to any sender; it may have died since."""
+        """Whether a receiver is connected to `sender` or to every sender. It may be garbage by now."""
         return bool(self.general or (self.buckets and self._connections.has(sender)))
 
     def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:
@@ -157,7 +157,8 @@ class ThreadSignal(blinker.Signal):
         """Call every receiver as ``receiver(sender, **kwargs)``, in this thread, in the order of connection.
 
         Returns a list of ``(receiver, result)`` for those that returned. What the others raised goes to
-        `threading.excepthook`, with `sender` as its thread, and says which receiver it was. A muted signal calls none.
+        `threading.excepthook`, with `sender` as the thread and a note that names the receiver. A muted signal calls
+        none.
         """
         results: list[tuple[Callable[..., Any], Any]] = []
         if not (self.general or self.buckets) or self.is_muted:
@@ -170,7 +171,7 @@ class ThreadSignal(blinker.Signal):
         return results
 
     def forget(self, sender: Any) -> None:
-        """Disconnect what is connected to `sender` alone: it has ended, and will not be spoken of again."""
+        """Disconnect what is connected to `sender` alone: it has ended, and sends nothing more."""
         self._connections.forget(sender)
 
     def _clear_state(self) -> None:
@@ -179,17 +180,17 @@ class ThreadSignal(blinker.Signal):
 
 thread_started: ThreadSignal = ThreadSignal(
     "thread_started",
-    "Sent in a new thread, before its `run()`, if the thread announces itself: see `install` and `announced`.",
+    "Emitted in a new thread, before its `run()`, if the thread announces itself: see `install` and `announced`.",
     ("info",),
 )
 thread_exiting: ThreadSignal = ThreadSignal(
     "thread_exiting",
-    "Sent in a thread that announces itself, after `run()` has returned or raised; thread-locals are still there.",
+    "Emitted in a thread that announces itself, after `run()` has returned or raised. Thread-locals are still there.",
     ("info", "exception"),
 )
 thread_exited: ThreadSignal = ThreadSignal(
     "thread_exited",
-    "Sent by every attached thread as it ends, before its `join()` returns; thread-locals are already gone.",
+    "Emitted in every attached thread when it ends, before its `join()` returns. Thread-locals are already gone.",
     ("info", "exception"),
 )
 

@@ -3,7 +3,7 @@
 A stack is a dict. Its order of insertion gives last in, first out; unlike a list, it lets anybody take an entry out of
 the middle. *Who pops an entry runs it*: popping is one atomic step, so however many compete for an entry (the end of
 the thread, `detach()`, a plugin that is closed, a call by hand), exactly one of them gets it. There is no other
-lock, so everything here may be called from a finaliser that interrupts the very same code in the same thread.
+lock, so everything here may be called from a finalizer that interrupts the very same code in the same thread.
 
 Guarantees:
 

@@ -169,7 +169,7 @@ class Value(ParentsOwn):
     def _forget(self) -> None:
         """Take it out of its thread's table, in that thread.
 
-        A finaliser that comes in between, and opens another one in the same place, may find that one left out: it is
+        A finalizer that comes in between, and opens another one in the same place, may find that one left out: it is
         closed with all the rest, and at most another one is opened.
         """
         values = self.attachment.values

@@ -1,10 +1,10 @@
-"""The ends of threads for asyncio: what happens in a thread is told to an event loop, which runs in another one.
+"""Threads for asyncio: an event loop, which runs in one thread, is told what happens in others.
 
 Guarantees:
 
 - Nobody polls, and no thread is started: the thread that ends calls ``loop.call_soon_threadsafe``, after its last hook.
 - A thread that ends while somebody begins to wait for it is not missed.
-- What is told of a thread's end is told when the thread is over: its `join()` does not block any more.
+- The end of a thread is reported when the thread is over: its `join()` does not block any more.
 - A loop that is closed, and a forked child, are left alone: what was connected there disconnects itself, quietly.
 
 Assumptions:
@@ -14,7 +14,7 @@ Assumptions:
 
 What it does not promise:
 
-- A thread that is never announced to `threadhooks.thread_exited` is not announced here. But what is muted there, is.
+- A thread that never emits `threadhooks.thread_exited` is not reported here. Muting that signal changes nothing here.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Loop:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        # Not that of the thread which ends: it would be made anew, after the interpreter has destroyed it, and be lost.
+        # Not that of the ending thread: it would be created again after the interpreter has destroyed it, and leak.
         self._context = contextvars.copy_context()
         self._pid = os.getpid()
 
@@ -76,7 +76,7 @@ class _Loop:
         return True
 
     def call_when_over(self, callback: Callable[[ThreadInfo], object], info: ThreadInfo) -> bool:
-        """Likewise, but not before the thread, of which all hooks have run, is over."""
+        """As `call`, but not before the thread is over; its hooks have already run."""
         return self.call(_look, self.loop, callback, info)
 
 
@@ -95,13 +95,13 @@ def _look(
 async def exited(thread: threading.Thread) -> ThreadInfo:
     """Wait until `thread` has exited, without blocking the event loop; return its `ThreadInfo`.
 
-    All hooks of the thread have run then, and ``thread.join()`` does not block. Any number of tasks, in any number of
-    loops, may wait for the same thread. A wait that is cancelled leaves nothing connected.
+    By then all hooks of the thread have run, and ``thread.join()`` does not block. Any number of tasks, in any number
+    of loops, may wait for the same thread. Cancelling leaves nothing connected.
 
-    If the thread has exited already, this returns at once. We keep nothing of such a thread, so the record is made from
-    the thread object, and `attached_at` is ``math.nan``.
+    If the thread has already exited, this returns at once. Nothing is kept of such a thread, so the record is made from
+    the thread object, and its `attached_at` is ``math.nan``.
 
-    Raises `TypeError` for what is no thread, and `RuntimeError` where the end would never be announced:
+    Raises `TypeError` for anything but a thread, and `RuntimeError` if the end would never be reported:
 
     - if the thread has not been started or is the current one, as `threading.Thread.join` does;
     - if it is not attached and was not started under `threadhooks.install`. It may have been started just now, so this
@@ -190,7 +190,7 @@ class Exits:
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Stop following: drop what has not been taken, and end the iteration, in a task that waits for it as well."""
+        """Stop following: drop the records that were not taken, and end the iteration, also in a task that waits."""
         self._closed = True
         self._leave()
         self._queue.put_nowait(None)
@@ -205,14 +205,14 @@ class Exits:
 
 
 def exits() -> Exits:
-    """Follow the exits of all threads: ``async for info in exits()`` gives the `ThreadInfo` of each.
+    """Follow the exits of all threads: ``async for info in exits()`` yields the `ThreadInfo` of each.
 
     Reports every attached thread, and every thread started under `threadhooks.install`, that exits after this call.
-    All hooks of the thread have run by then, and ``info.thread.join()`` does not block. Records wait in memory, without
-    a bound, until they are taken: no exit is left out, and no thread is held up by a slow loop.
+    All hooks of the thread have run by then, and ``info.thread.join()`` does not block. Records are kept in memory,
+    without a limit, until they are taken: no exit is left out, and a slow loop delays no thread.
 
-    The iterator disconnects itself as soon as nobody holds it, as after a ``break``; and in `Exits.aclose`. It is an
-    asynchronous context manager, too, which closes it.
+    The iterator disconnects itself in `Exits.aclose`, and as soon as nothing refers to it, for instance after a
+    ``break``. As an asynchronous context manager, it closes itself.
 
     Raises `RuntimeError` if no event loop is running.
     """
@@ -220,7 +220,7 @@ def exits() -> Exits:
 
 
 class Connection:
-    """What runs a coroutine function whenever a signal is sent; made by `connect`.
+    """Runs a coroutine function whenever a signal is sent; made by `connect`.
 
     As a context manager, it disconnects itself at the end of the ``with`` block.
     """
@@ -253,7 +253,7 @@ class Connection:
             report(error, self._receiver, thread if isinstance(thread, threading.Thread) else None)
 
     def disconnect(self) -> None:
-        """Make no calls for what is sent from now on. Calls for earlier sends still begin, and those that run go on."""
+        """Ignore signals from now on. Tasks for earlier ones still run."""
         self._signal.disconnect(self._receive, self._sender)
 
     def __enter__(self) -> Self:
@@ -268,17 +268,17 @@ class Connection:
 def connect(
     signal: ThreadSignal, receiver: Callable[..., Coroutine[Any, Any, object]], sender: Any = blinker.ANY
 ) -> Connection:
-    """Run a coroutine function in the current event loop whenever `signal` speaks of `sender`.
+    """Run a coroutine function in the current event loop whenever `sender` emits `signal`.
 
-    `sender` is a thread, or `blinker.ANY` for every one. Each call, ``receiver(thread, info=…, exception=…)`` with what
-    the signal sends, becomes a task, with the context variables of this moment. Tasks begin in the order of the sends.
-    The thread does not wait for them, and may be over when they run. They keep `exception` alive until they are done.
+    `sender` is a thread, or `blinker.ANY` for every thread. Each call, ``receiver(thread, info=…, exception=…)``,
+    becomes a task, with the context variables of the call of `connect`. Tasks begin in the order of the signals. The
+    thread does not wait for them, and may be over when they run. They keep `exception` alive until they are done.
 
     Returns a `Connection`, whose `disconnect` ends it. `receiver` is held strongly until then, or until the signal is
     sent after the loop was closed.
 
     What the receiver raises goes to `threading.excepthook`, as with other hooks. But `KeyboardInterrupt` stops the
-    loop, as it does in any task, and a task that is cancelled has not failed.
+    loop, as in any task, and cancelling a task is not a failure.
 
     Raises `TypeError` if `receiver` is not a coroutine function, and `RuntimeError` if no event loop is running.
     """

@@ -1,12 +1,12 @@
 """Threads that announce their start and the end of their `run()`, while their thread-locals are still there.
 
-`install` puts a wrapper in the place of `Thread.start`. The wrapper gives the thread object an attribute `run`, which
-comes before the method of its class. It announces the thread, runs it, and announces its end.
+`install` replaces `Thread.start` by a wrapper. The wrapper gives the thread object an attribute `run`, which is found
+before the method of its class. It announces the thread, runs it, and announces its end.
 
 Guarantees:
 
 - `install` makes every `threading.Thread` that is started from then on announce itself, whatever its class overrides.
-- A thread is announced once, in itself, and only if it has started. Whoever else calls its `run()` only runs it.
+- A thread is announced once, in itself, and only if it has started. Calling its `run()` elsewhere only runs it.
 - What `run()` raises is raised as before. A thread that can't be started is as it was, and may be started again.
 - Nothing stays on a thread object, and nothing refers to it in a cycle.
 
@@ -20,7 +20,7 @@ What it does not promise:
 
 - A thread that `threading` does not start (`_thread.start_new_thread`, C code) does not announce itself.
 - A `start` that never calls `run()` leaves our attribute on the thread object, where it waits for that call.
-- Whoever calls the `run()` of a thread that another thread is just starting may take the announcement from it.
+- A call of a thread's `run()`, while another thread is just starting it, may take the announcement from it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _wanted = False  # by install()
 _blocks: dict[object, int] = own_thread_only({}, lambda block, ident: ident)
 # The ids of the threads that are being started, with the ident of the thread that starts each.
 _starting: dict[int, int] = own_thread_only({}, lambda key, ident: ident)
-_lock = threading.RLock()  # to put our wrappers there, and to take them away; a finaliser may come in between
+_lock = threading.RLock()  # to put our wrappers there, and to take them away; a finalizer may come in between
 
 before_start: dict[object, Callable[[threading.Thread], object]] = {}
 """Callbacks, each under a key of its owner's choice, for what has to know who starts whom.
@@ -74,12 +74,12 @@ _ABSENT: Any = object()
 def announced() -> Generator[ThreadInfo, None, None]:
     """Announce the current thread for the length of the ``with`` block, as `install` does for the length of `run()`.
 
-    Sends `thread_started`, and at the end, whether the block raised or not, runs the early cleanups and sends
-    `thread_exiting`. Yields the thread's `ThreadInfo`. Within another such block, under `install`, or in a hook of the
+    Emits `thread_started`. At the end, whether the block raised or not, it runs the early cleanups and emits
+    `thread_exiting`. Yields the thread's `ThreadInfo`. Inside another such block, under `install`, or in a hook of the
     thread's exit, it does nothing.
 
-    Raises `RuntimeError` once the exit of the thread has been announced; and if the block ends in another thread, as
-    that of a generator may, or as the thread's locals are destroyed.
+    Raises `RuntimeError` after the exit of the thread, and if the block ends in another thread (as a block in a
+    generator may) or while the thread's locals are being destroyed.
     """
     attachment = current()
     ident = get_ident()
@@ -107,7 +107,7 @@ def _end_block(attachment: Attachment, info: ThreadInfo, error: BaseException | 
     here = get_ident()
     if announcing.get(here) is not attachment or _active.get(here) is not info.thread:
         thread = describe(info.thread)
-        raise RuntimeError(f"the announced() block of {thread} ends in another thread, or as the thread is gone")
+        raise RuntimeError(f"the announced() block of {thread} ends in another thread, or after its thread has ended")
     attachment.end_of_run(error)
 
 
@@ -230,7 +230,7 @@ def _put(thread: threading.Thread) -> _Run | None:
     try:
         if hasattr(type(_run_in_class(thread)), "__set__"):
             return None  # a property, or a slot: it comes before any attribute of the instance
-        # A method is bound anew at each access: only what is the same twice can be an attribute of the instance. (A
+        # A bound method is a new object each time: only what is the same twice can be an attribute of the instance. (A
         # `__dict__` would be made for being asked.)
         run: Any = thread.run
         own = run if run is thread.run and "run" in thread.__dict__ else _ABSENT
@@ -295,7 +295,7 @@ def _patch() -> None:
     """Put our wrapper where it is wanted, and take it away where it isn't."""
     with _lock:
         wanted = None
-        while wanted != bool(_wanted or _blocks):  # a finaliser may have come in between
+        while wanted != bool(_wanted or _blocks):  # a finalizer may have come in between
             wanted = bool(_wanted or _blocks)
             if wanted:
                 replace_start(_wrap)
@@ -306,8 +306,8 @@ def _patch() -> None:
 def install() -> None:
     """Make every `threading.Thread` that is started from now on announce itself: pools, timers, daemons, subclasses.
 
-    Each sends `thread_started` before `run()`, and `thread_exiting` after it, in the thread; then `thread_exited`. To
-    install twice is the same as once. May be called in any thread.
+    Each emits, in itself, `thread_started` before `run()`, `thread_exiting` after it, and `thread_exited` at the end.
+    Installing twice is the same as once. May be called in any thread.
     """
     global _wanted
     _wanted = True
@@ -317,8 +317,8 @@ def install() -> None:
 def uninstall() -> None:
     """Undo `install`: threads that are started from now on don't announce themselves, except in `installed` blocks.
 
-    To uninstall twice does no harm. May be called in any thread.
-    Where another tool has wrapped `Thread.start` meanwhile, our wrapper stays beneath, and only calls the original.
+    Uninstalling twice is the same as once. May be called in any thread. If another tool has wrapped `Thread.start`
+    since `install`, our wrapper stays below that one, and only calls the original.
     """
     global _wanted
     _wanted = False
@@ -327,7 +327,7 @@ def uninstall() -> None:
 
 @contextmanager
 def installed() -> Generator[None, None, None]:
-    """As `install`, for the length of the ``with`` block, whichever thread starts threads. Blocks nest and overlap."""
+    """Like `install`, for the length of the ``with`` block, in all threads. Blocks may nest and overlap."""
     token = object()
     _blocks[token] = get_ident()
     try:

@@ -1,16 +1,16 @@
-"""Plugins: whoever owns some receivers and cleanups, and can take them all back.
+"""Plugins: each owns some receivers and cleanups, and can remove them all.
 
 Guarantees:
 
-- Once `Plugin.close` has returned, nothing of the plugin runs in any thread, unless it was called from within a hook:
-  then hooks that were running go on, and no other one begins.
+- Once `Plugin.close` has returned, nothing of the plugin runs in any thread. If it was called in a hook, hooks that are
+  running go on, and no other one begins.
 - Cleanups of all plugins, and of `threadref`, unwind as one stack a thread: last in, first out.
 - An error is reported with the name of the plugin whose hook it was.
 
 What it does not promise:
 
-- `close` waits for hooks of the plugin that other threads are running just then, however long they take. Called from
-  within a hook, it waits for nothing.
+- `close` waits for hooks of the plugin that are running in other threads, however long they take. If it is called in a
+  hook, it does not wait.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _plugins: dict[str, Plugin] = {}  # those that are open, by name
 
 
 class Pending(NamedTuple):
-    """A cleanup that would still run."""
+    """A cleanup that has not run yet."""
 
     func: Callable[..., Any]
-    """What would be called: as it was passed to `Plugin.register`."""
+    """The function to call, as it was passed to `Plugin.register`."""
     args: tuple[Any, ...]
-    """With which positional arguments."""
+    """Its positional arguments."""
     kwargs: dict[str, Any]
-    """With which keyword arguments: a copy."""
+    """A copy of its keyword arguments."""
 
 
 class _Hook:
@@ -79,7 +79,7 @@ class _Hook:
             self.forget()
 
     def forget(self) -> None:
-        """It has run, or was taken back: the plugin need not know of it any more."""
+        """It has run, or was removed: the plugin need not keep it any more."""
         if self.mine is not None:
             self.mine.forget(self)
 
@@ -123,8 +123,8 @@ class _Mine:
 
 
 def _identity(func: object) -> object:
-    # Never by its hash, or by what it takes for its equal: its owner may change these. A bound method is made anew at
-    # each access; it is the same if it is the same function of the same object.
+    # Never by its hash, or by what it takes for its equal: its owner may change these. A bound method is a new
+    # object at each access; it is the same if it is the same function of the same object.
     if type(func) is MethodType:
         return id(func.__func__), id(func.__self__)
     if type(func) is BuiltinMethodType:
@@ -145,9 +145,9 @@ def _wake() -> None:
 
 
 class Plugin:
-    """What a plugin holds on to: all that it has registered under its `name`, which no other open plugin may bear.
+    """Owns receivers and cleanups under a `name`, which no other open plugin may have, and can remove them all.
 
-    Its receivers are held strongly, until `close`. As a context manager, it closes itself.
+    It holds its receivers strongly, until `close`. As a context manager, it closes itself.
 
     Raises `TypeError` for a name that is no string, and `ValueError` for one that is empty or in use.
     """
@@ -162,11 +162,11 @@ class Plugin:
         self._receivers: dict[_Hook, ThreadSignal] = {}
         if _plugins.setdefault(name, self) is not self:
             raise ValueError(f"there is an open plugin named {name!r} already")
-        self._listed = [name]  # who pops it, takes the name back: a later plugin may bear it
+        self._listed = [name]  # popping it frees the name, once: a later plugin may have it by then
 
     @property
     def name(self) -> str:
-        """The name that it was made with."""
+        """The name that was passed to it."""
         return self._name
 
     @property
@@ -188,7 +188,7 @@ class Plugin:
     def thread_started(self, receiver: ReceiverT) -> ReceiverT:
         """Decorator: connect `receiver` to the signal `thread_started`; return it.
 
-        Raises `TypeError` if it can't be called with what the signal sends, as far as its signature tells, or is a
+        Raises `TypeError` if its signature shows that it can't be called with what the signal sends, or if it is a
         coroutine or generator function; and `RuntimeError` if the plugin is closed.
         """
         return self._connect(thread_started, receiver)
@@ -214,9 +214,9 @@ class Plugin:
         return receiver
 
     def register(self, func: F, /, *args: Any, **kwargs: Any) -> F:
-        """Call ``func(*args, **kwargs)`` when the current thread ends, in that thread; as `atexit.register`.
+        """Call ``func(*args, **kwargs)`` when the current thread ends, in that thread. Used like `atexit.register`.
 
-        Returns `func`, so that it works as a decorator. Thread-locals are gone by then: pass what is needed.
+        Returns `func`, so that it works as a decorator. Thread-locals are gone by then: pass what it needs.
 
         Raises `TypeError` if `func` can't be called or is a coroutine or generator function, and `RuntimeError` if the
         plugin is closed or the exit of the thread has been announced.
@@ -224,10 +224,10 @@ class Plugin:
         return self._register(func, args, kwargs, False)
 
     def register_early(self, func: F, /, *args: Any, **kwargs: Any) -> F:
-        """As `register`, but to be called as soon as `run()` has returned or raised: thread-locals are still there.
+        """Like `register`, but call it as soon as `run()` has returned or raised: thread-locals are still there.
 
-        That moment comes if the thread announces itself (see `install` and `announced`). Otherwise the call is made
-        with the late ones: it is never lost. A `ResourceWarning`, which ``-X dev`` shows, says so.
+        That needs a thread that announces itself (see `install` and `announced`), or the main thread. In any other
+        thread, `func` is called when the thread ends, and a `ResourceWarning`, which ``-X dev`` shows, says so.
         """
         return self._register(func, args, kwargs, True)
 
@@ -249,9 +249,9 @@ class Plugin:
         return func
 
     def unregister(self, func: Callable[..., Any]) -> None:
-        """Take back every cleanup of the current thread that was registered here as `func`.
+        """Remove every cleanup that the current thread has registered here as `func`.
 
-        That is decided by identity: an equal function is another one, except for a method of the same object.
+        Functions are compared by identity; two bound methods are the same if their function and object are.
         """
         here = attached_here()
         mine: _Mine | None = here.owned.get(self) if here is not None else None
@@ -261,7 +261,7 @@ class Plugin:
                 hook.forget()
 
     def pending(self) -> dict[threading.Thread, list[Pending]]:
-        """What would still run, by thread, in the order in which it would: last in, first out.
+        """Return the cleanups that have not run yet, by thread, in the order in which they would run.
 
         A snapshot: threads may come and go while it is made.
         """
@@ -287,13 +287,13 @@ class Plugin:
             raise RuntimeError(f"plugin {self._name!r} is closed")
 
     def close(self, *, run: bool = False) -> None:
-        """Take back every receiver and every cleanup, in every thread; wait for those that other threads are running.
+        """Remove every receiver and every cleanup, in every thread; wait for those that other threads are running.
 
         With `run`, the cleanups of the current thread are called now, last in, first out; what they raise is reported
-        as at the end of a thread. To close a closed plugin does nothing, but it waits as well.
+        as at the end of a thread. Closing a closed plugin only waits.
 
-        May be called from within a hook, of this plugin or any other. There it does not wait, since the hooks that it
-        would wait for may be waiting for this one: what is being run goes on.
+        May be called in a hook, of this plugin or any other. Then it does not wait, since the hooks that it would wait
+        for may be waiting for this one.
         """
         run = bool(run)  # which may raise
         self._closed = True

@@ -1,18 +1,18 @@
-"""Resources that each thread opens for itself, and that are closed in it when it ends.
+"""Resources that each thread opens for itself, and closes when it ends.
 
 Guarantees:
 
-- A value is closed once, in the thread that opened it: when the thread ends, when the thread calls `close`, or at the
-  next time that the thread has to do with us after `close_all`, or after the instance that it was opened for has died.
+- A value is closed once, in the thread that opened it: when the thread ends, when it calls `close`, or when it next
+  uses a resource or registers anything after `close_all`, or after the instance that the value was opened for has died.
   Only ``close_all(anywhere=True)`` closes values in another thread.
 - Once `close_all` has returned, no call in any thread returns a value that was opened before.
-- Values are cleanups like others: the last that was opened is the first to be closed.
+- Values are cleanups like any other: what was opened last is closed first.
 - A forked child neither uses nor closes the values of its parent.
 
 What it does not promise:
 
-- A daemon thread that still runs when the interpreter ends keeps its values: they are not closed.
-- A thread that has nothing to do with us any more learns nothing from us. It closes what was asked for as it ends.
+- The values of a daemon thread that is still running when the interpreter ends are not closed.
+- A thread that uses no resource and registers nothing does not notice `close_all`. It closes its values when it ends.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ T_co = TypeVar("T_co", covariant=True)
 class PerThread(Generic[P, T_co]):
     """A resource of which each thread has its own value; made by `per_thread`.
 
-    A call returns the current thread's value, which it opens if need be. Each combination of arguments, which must be
-    hashable, has a value of its own, as they are passed: by position or by name, with defaults or without. (Those that
-    are equal, as 1 and 1.0, are the same.) So has each instance, for a method, whose ``self`` is a `weakref.proxy`: its
-    class must allow weak references. When an instance dies, its values are closed: at once in the thread in which it
-    dies, in others when these next use any resource or register anything, and at their end at the latest.
+    A call returns the current thread's value, and opens it if there is none yet. Each set of arguments has its own
+    value. Arguments must be hashable, and equal ones, such as 1 and 1.0, are the same; but it matters whether they are
+    passed by position or by name, and whether a default is passed. For a method, each instance has its own values. Its
+    class must allow weak references, since ``self`` is a `weakref.proxy`. When the instance dies, its values are
+    closed: at once in the thread in which it dies, in others when they next use any resource or register anything, and
+    at their end at the latest.
 
-    What the opening raises is raised by the call, and nothing is kept; once the exit of the thread has been announced,
-    the call raises `RuntimeError`. What the closing raises, at the end of a thread, is reported to
-    `threading.excepthook`.
+    If opening fails, the call raises, and nothing is kept. After the exit of the thread it raises `RuntimeError`. If
+    closing fails at the end of a thread, that is reported to `threading.excepthook`.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class PerThread(Generic[P, T_co]):
         self._opened = Opened()
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T_co:
-        """The current thread's value for these arguments, opened now if need be."""
+        """Return the current thread's value for these arguments; open it if there is none yet."""
         if not args and not kwargs:  # as _find() does it, in half the time
             known: Value | None = current().values.get(self)
             if known is not None and not known.retired:
@@ -76,24 +76,24 @@ class PerThread(Generic[P, T_co]):
         return f"<per_thread resource {describe(self.__wrapped__)}>"  # type: ignore[attr-defined]
 
     def close(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Close the current thread's value for these arguments now, if there is one; the next call opens it anew.
+        """Close the current thread's value for these arguments now, if there is one. The next call opens a new one.
 
-        What the closing raises is raised here.
+        If closing fails, this raises.
         """
         self._close(None, args, kwargs)
 
     def close_all(self, *, anywhere: bool = False) -> None:
-        """Close the values of all threads, for whatever arguments; from now on, calls open new ones.
+        """Close the values of all threads, for all arguments. From now on, calls open new ones.
 
-        The current thread's are closed now, the last that was opened first. Each other thread closes its own when it
-        next uses any resource or registers anything, and at its end at the latest. With `anywhere`, all are closed now,
-        by the caller: for what any thread may close, even while another one uses it.
+        The current thread's are closed now, the newest first. Every other thread closes its own when it next uses any
+        resource or registers anything, and at its end at the latest. With `anywhere`, all are closed now, in the
+        calling thread: use it only for values that any thread may close, even while another thread is using them.
 
         For a method, ``instance.method.close_all()`` closes the values of this instance, and
         ``Class.method.close_all()`` those of all instances.
 
-        If closings fail here, the others are closed all the same. Then the first exception is raised; the others are
-        reported to `threading.excepthook`, as is what fails in other threads.
+        If closing a value fails here, the others are still closed. Then the first exception is raised. The others are
+        reported to `threading.excepthook`, and so is what fails in other threads.
         """
         self._opened.era = object()
         close_all(list(self._opened.values), anywhere)
@@ -212,22 +212,23 @@ def per_thread(*, early: bool = False) -> Decorator: ...
 
 
 def per_thread(func: Any = None, /, *, early: bool = False) -> Any:
-    """Decorator: make a generator function, or what returns a context manager, a resource of each thread.
+    """Decorator: turn a generator function, or one that returns a context manager, into a resource of each thread.
 
-    What is yielded is the value. What follows the ``yield`` closes it, in the thread that opened it, when that ends.
+    A generator function yields the value. The code after the ``yield`` closes it, in the thread that opened it, when
+    that thread ends.
 
     Close it in a ``finally``. If the thread announces itself (see `install`) and its `run()` raised, the exception is
-    thrown in at the ``yield``, and what follows a bare ``yield`` is skipped: such a resource leaks as soon as any part
-    of the program calls `install`. And never commit after the ``yield``: in a thread that does not announce itself,
-    that would commit half a transaction of a thread that crashed.
+    raised at the ``yield``, and code after a ``yield`` without ``finally`` is skipped: such a resource leaks as soon as
+    any part of the program calls `install`. And never commit after the ``yield``: in a thread that does not announce
+    itself, that would commit half a transaction of a thread that crashed.
 
-    The value of a function that returns a context manager is what its ``__enter__`` returns, and its ``__exit__``
-    closes it. But if that value is the manager itself and has a ``close()``, as a file or a session, it is closed by
-    ``close()``, and not told of a crash; a `contextlib.ExitStack` is. A connection of the DB-API, whose ``with`` is
-    about transactions, is closed by ``close()``, and not even entered. So nothing is committed here.
+    If a function returns a context manager, the value is what its ``__enter__`` returns, and its ``__exit__`` closes
+    it. But if that value is the manager itself and has a ``close()``, like a file or a session, ``close()`` is called
+    instead, and it is not told about a crash; a `contextlib.ExitStack` is. A database connection, whose ``with`` block
+    is a transaction, is closed by ``close()``, and not even entered. So nothing is committed here.
 
-    With `early`, it is closed as soon as `run()` has ended, if the thread announces itself: for what needs other
-    thread-locals to close itself. Otherwise it is closed when the thread ends, before what is not early.
+    With `early`, the value is closed as soon as `run()` has ended, if the thread announces itself: for values that need
+    other thread-locals when they are closed. Otherwise it is closed when the thread ends, before what is not early.
 
     Returns a `PerThread`. Raises `TypeError` for what can't be called, and for coroutine functions.
     """

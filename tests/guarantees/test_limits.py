@@ -602,7 +602,7 @@ def test_l33_receivers_of_a_thread_that_is_not_announced() -> None:
 
 
 def test_l34_our_frame_in_stack_dumps(failures: list[Any]) -> None:
-    """Under `install`, one frame of ours stands in the stack of a thread that runs; and, on 3.10, of one that crashed."""
+    """Under `install`, one frame of ours stands in the stack of a running thread; on 3.10, of a crash, too."""
 
     def of_ours(frames: traceback.StackSummary) -> list[str]:
         files = [Path(frame.filename) for frame in frames]

@@ -639,7 +639,7 @@ def test_g28_references_move_nothing(plugin: Plugin) -> None:
 
 
 def test_g29_never_in_a_thread_that_is_not_theirs(plugin: Plugin, failures: list[Any], steal: Steal) -> None:
-    """A sentinel that is finalised in another thread runs nothing there, even under an ident used again: reported."""
+    """A sentinel that is finalized in another thread runs nothing there, even under an ident used again: reported."""
     ran: list[Any] = []
     thread, stolen = with_its_sentinel(steal, lambda: plugin.register(ran.append, 1))
     for _ in range(20):  # a new thread gets the same ident at once, as a rule
@@ -649,7 +649,7 @@ def test_g29_never_in_a_thread_that_is_not_theirs(plugin: Plugin, failures: list
     assert ran == []
     ((error, told),) = failures
     assert told is thread
-    assert "was finalised in another thread" in str(error)
+    assert "was finalized in another thread" in str(error)
 
 
 def test_g30_no_lock_to_wait_for(plugin: Plugin) -> None:

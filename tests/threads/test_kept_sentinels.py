@@ -60,7 +60,7 @@ def test_a_sentinel_that_was_kept_is_reported_and_its_hooks_are_not_run(
     assert reports == []
     kept.clear()
     assert [(report.exc_type, report.thread) for report in reports] == [(RuntimeError, thread)]
-    assert "finalised in another thread" in str(reports[0].exc_value)
+    assert "finalized in another thread" in str(reports[0].exc_value)
     assert "append" in str(reports[0].exc_value)
     assert (log, exits) == ([], [])
     assert kept_refs[0]() is None
