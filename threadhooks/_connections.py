@@ -79,6 +79,11 @@ class _Bucket(dict[object, Connection]):
         connection = self.pop(key, None)
         if connection is not None:
             connection[3].pop(id(connection), None)
+        if not self:
+            # Or else every thread would be announced for a sender that nobody listens to any more.
+            self.known.pop(id(self), None)
+            if self:  # somebody has connected meanwhile
+                self.known[id(self)] = self.way
 
     def empty(self) -> None:
         """Disconnect all that are here."""
@@ -145,6 +150,7 @@ class Connections:
         connection = order, key, resolve, places
         places[id(connection)] = bucket.way  # first: remove() shall find whatever is in a bucket
         bucket[key] = connection
+        bucket.known[id(bucket)] = bucket.way  # after that: see _Bucket.leave
         if old is not None:
             places.pop(id(old), None)
         if is_thread(sender) and _has_exited(sender):  # last: it may have exited meanwhile

@@ -590,3 +590,15 @@ def test_muted_blocks_overlap(signal: ThreadSignal) -> None:
         signal.send()
         assert receiver.heard == []
     assert heard(signal) == [1]
+
+
+def test_a_sender_to_whom_nobody_listens_any_more(signal: ThreadSignal) -> None:
+    """Once the last receiver of a sender is disconnected, the signal knows nothing of it; connecting works again."""
+    thread = threading.Thread(target=int)
+    receiver = signal.connect(lambda thread, **extra: None, sender=thread, weak=False)
+    assert signal.has_receivers_for(thread)
+    signal.disconnect(receiver, sender=thread)
+    assert not signal.buckets
+    signal.connect(receiver, sender=thread, weak=False)
+    assert signal.has_receivers_for(thread)
+    assert list(signal.receivers_for(thread)) == [receiver]
