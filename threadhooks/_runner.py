@@ -238,7 +238,7 @@ class _Ending:
         """Sum up before SIGTERM ends this process, unless the program has other plans, or makes some."""
         if os.name != "posix" or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
             return
-        # Not signal.signal(), which would take it for what the program shall take it for.
+        # Not signal.signal(), which would take our handler for SIG_DFL, as the program should.
         _signal.signal(signal.SIGTERM, _Default(self.sum_up))
         # A child that gets SIGTERM at once, from Process.terminate() for example, must die of it. But a starting child
         # drops signals that have arrived for a Python handler, so none may arrive before our handler is gone.
