@@ -499,7 +499,7 @@ def test_nothing_is_left_installed() -> None:
 
 def test_no_thread_is_attached() -> None:
     """A thread without hooks stays so: to attach it would cost it more than the capture does."""
-    from threadhooks._sentinel import attached
+    from threadhooks._attached import attached
 
     seen: list[int] = []
     with Timeline():
