@@ -50,11 +50,11 @@ def attached() -> list[Attachment]:
 
 
 def threads() -> list[ThreadInfo]:
-    """The record of every attached thread that is alive, in the order in which they were attached.
+    """Return the records of all attached threads that are alive, in the order in which they were attached.
 
-    A thread is attached once it registers something, calls `attach`, or is announced to a receiver. So with a receiver
-    of `thread_started` connected, every thread that starts under `install` is in this list until it has exited. May be
-    called in any thread. It is a snapshot: threads may come and go while it is made.
+    A thread is attached when it registers something, calls `attach`, or emits a signal to a receiver. So if
+    `thread_started` has a receiver, every thread that starts under `install` is in this list until it has exited. It is
+    a snapshot: threads may start and end while it is made. May be called in any thread.
     """
     records = []
     for attachment in attached():
@@ -77,7 +77,7 @@ def warn_unless_early(attachment: Attachment, hook: object) -> None:
 
     To be called before the cleanup is registered, as the third call from the line that the warning is about. At the
     late moment nobody knows that line any more; and what shows warnings may use thread-locals, which must not be
-    touched then. A thread that enters a block of `announced` later has been warned of in vain.
+    touched then. If the thread enters a block of `announced` later, this was a false alarm.
 
     A `ResourceWarning`, as for a file that nobody closed: off by default, and on under ``-X dev``.
     """
@@ -98,7 +98,7 @@ def lose(attachment: Attachment, why: str) -> None:
     hooks = attachment.hooks()
     _abandoned.append(attachment.abandon())
     forget(attachment)
-    if hooks:  # the report comes last: whoever gets it may ask us for the attached threads, and would lose it again
+    if hooks:  # the report comes last: its receiver may ask for the attached threads, and would lose it again
         names = ", ".join(map(_repr, hooks))
         report(RuntimeError(f"the exit of {_repr(thread)} {why}; not run: [{names}]"), hooks[-1], thread)
 

@@ -42,7 +42,7 @@ class ThreadInfo(NamedTuple):
     thread: threading.Thread
     """The thread itself: what `threading.current_thread()` returned in it."""
     name: str
-    """Its name when this was made: by `attach`, or at the first signal that speaks of the thread."""
+    """Its name when this record was made: by `attach`, or at the first signal of the thread."""
     ident: int
     """Its `threading.get_ident()`. It may be in use again as soon as the thread has ended."""
     native_id: int
@@ -98,7 +98,7 @@ class Attachment:
         self.announced = False  # whether `thread_started` was sent
         self.ran = False  # whether the end of what it runs has been announced
         self.exception: BaseException | None = None  # what `run()` raised
-        self.receivers: Iterator[Callable[..., Any]] | None = None  # those that are still to be told of this moment
+        self.receivers: Iterator[Callable[..., Any]] | None = None  # those that have not been called at this moment
         self.began = False  # whether the exit has
         self.busy = False  # whether hooks of the thread are being run, in the thread
         self.displaced: threading.Thread | None = None  # who had our ident in `threading._active` when it did
@@ -181,7 +181,7 @@ class Attachment:
         return False
 
     def start_of_run(self) -> None:
-        """The thread begins to announce itself: `thread_started`, if anybody is to be told.
+        """The thread begins to announce itself: `thread_started`, if it has receivers.
 
         If nobody is, `announced` stays false, since nobody has counted it: see `ThreadInfo`.
         """
@@ -302,7 +302,7 @@ class Attachment:
         return [values, *((entry, stack.take(entry)) for stack, entry in entries if issubclass(type(entry), kind))]
 
     def drop(self) -> None:
-        """The thread has ended: whoever still holds on to this holds nothing else by it."""
+        """The thread has ended: keeping this attachment must keep nothing else alive."""
         self.late.clear()
         if self.early is not self.late:
             self.early.clear()
@@ -315,7 +315,7 @@ class Attachment:
 class _Disturbed(Attachment):
     """An attachment that is false.
 
-    Whoever looks up the current thread's attachment asks whether it is true, and goes the long way round if it isn't.
+    A look-up of the current thread's attachment tests whether it is true, and takes the slow path if it isn't.
     An object without a `__bool__` is true at no cost; so registrations pay nothing for being open to news.
     """
 

@@ -79,7 +79,7 @@ class Record:
     run_ended: float | None
     ended: float | None
     exception: tuple[str, str, CodeType | None, int] | None  # class, message, and the instruction that raised it
-    # These are noted when run() has ended, or by whoever looks before.
+    # These are noted when run() has ended, or when somebody looks before that.
     name: str
     ident: int
     native_id: int | None
@@ -128,7 +128,7 @@ class Capture:
         self._installed.__enter__()
 
     def stop(self) -> None:
-        """Be told of nothing any more."""
+        """Stop listening."""
         self._installed.__exit__(None, None, None)
         before_start.pop(self, None)
         after_run.pop(self, None)

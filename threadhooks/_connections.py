@@ -36,7 +36,7 @@ from ._threads import attributes, is_thread
 # dead, if it is held weakly; and its places.
 Connection = tuple[int, object, Callable[[], "Callable[..., Any] | None"], "_Places"]
 
-ANY = object()  # in the place of a sender: every one
+ANY = object()  # as a sender: every one
 
 # The attribute of a thread where its `_Buckets` are.
 _ATTRIBUTE = "_threadhooks_receivers"
@@ -148,7 +148,7 @@ class Connections:
         resolve = _resolve(receiver, weak, bucket, key)
         order, places = (next(self._order), self._places_of(key)) if old is None else (old[0], old[3])
         connection = order, key, resolve, places
-        places[id(connection)] = bucket.way  # first: remove() shall find whatever is in a bucket
+        places[id(connection)] = bucket.way  # first: remove() must find everything that is in a bucket
         bucket[key] = connection
         bucket.known[id(bucket)] = bucket.way  # after that: see _Bucket.leave
         if old is not None:
@@ -253,7 +253,7 @@ class Connections:
 
 
 class _WeakMethod(weakref.ref[Any]):
-    """A weak reference to a bound method, which is made anew at each access: it lives as long as its two parts do.
+    """A weak reference to a bound method, a new object at each access: it lives as long as its two parts do.
 
     `weakref.WeakMethod` is the same, but says `AttributeError` on stderr if it dies with its object at the end of the
     interpreter.

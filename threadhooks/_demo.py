@@ -188,7 +188,7 @@ class Screen:
             print(self.paint(line, colour) if colour else line)
 
     def note(self, text: str) -> None:
-        """Print what is to be seen in a timeline."""
+        """Print what a timeline shows."""
         for line in textwrap.wrap(text, self.width, initial_indent="   - ", subsequent_indent="     "):
             print(line)
 

@@ -1,4 +1,4 @@
-"""Who is told that a thread is over: those who wait for its end in another thread, and must not be told too early.
+"""Who is told, in another thread, that a thread is over: those who wait for its end, and must not be told too early.
 
 A receiver of `thread_exited` would be too early, since cleanups that later receivers register are still to come. It can
 be too late as well: one that is connected while the signal is being sent is missed.
@@ -6,7 +6,7 @@ be too late as well: one that is connected while the signal is being sent is mis
 Guarantees:
 
 - They are told after the last hook of the thread, when it has left the table of attached threads.
-- Whoever asks to be told, and then still finds the thread in that table, is told.
+- If a caller of `tell_me` then still finds the thread in that table, it will be told.
 
 What it does not promise:
 
@@ -28,7 +28,7 @@ Told = Callable[[Any], object]  # is passed the thread's record
 # are never announced; this goes with the thread object.
 _ATTRIBUTE = "_threadhooks_waits"
 
-of_all: dict[object, Told] = {}  # who is told of every thread, by a key of its own
+of_all: dict[object, Told] = {}  # called for every thread, by a key of their own
 of_one: dict[object, threading.Thread] = {}  # the thread that somebody waits for, by a key of its own
 
 

@@ -238,10 +238,10 @@ class _Ending:
         """Sum up before SIGTERM ends this process, unless the program has other plans, or makes some."""
         if os.name != "posix" or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
             return
-        # Not signal.signal(), which would take it for what the program shall take it for.
+        # Not signal.signal(), which would take our handler for SIG_DFL, as the program should.
         _signal.signal(signal.SIGTERM, _Default(self.sum_up))
-        # A child that gets SIGTERM at once, as Process.terminate() sends it, shall die of it. But at its start Python
-        # drops what has come for a handler, so it must not come before ours is gone.
+        # A child that gets SIGTERM at once, from Process.terminate() for example, must die of it. But a starting child
+        # drops signals that have arrived for a Python handler, so none may arrive before our handler is gone.
         masks: dict[int, set[int | signal.Signals]] = {}
 
         def before() -> None:

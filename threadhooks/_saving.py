@@ -1,4 +1,4 @@
-"""What a timeline is saved as. Whoever only counts threads imports nothing that draws."""
+"""What a timeline is saved as. A program that only counts threads imports nothing that draws."""
 
 from __future__ import annotations
 

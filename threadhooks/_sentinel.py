@@ -222,8 +222,8 @@ def end_here(attachment: Attachment) -> None:
     ident = get_ident()
     if _exiting.pop(ident, None) is not None and not _exiting:
         # Without the GIL, another thread may begin its exit between the question and the answer. So we look once more;
-        # for some nanoseconds, that thread is told that it doesn't exit. All that comes of it is a thread-local that is
-        # made anew, and a few bytes that nobody frees.
+        # for some nanoseconds, that thread is told that it doesn't exit. At worst, a thread-local is created again,
+        # and a few bytes are never freed.
         _exits = False
         if _exiting:
             _exits = True

@@ -1,4 +1,4 @@
-"""The main thread's exit, and what must outlive us.
+"""The main thread's exit, and what must survive the interpreter's shutdown.
 
 The main thread's locals are destroyed in the last moments of the interpreter, or never. So its exit has no sentinel: it
 is announced from the places where a program ends.
@@ -20,8 +20,8 @@ Assumptions:
 
 What it does not promise:
 
-- Where Ctrl-C interrupts the interpreter as it waits for threads, `atexit` comes while some of these still run. They
-  are waited for, for `GRACE` seconds; what they have registered is then given up, and reported.
+- If Ctrl-C interrupts the interpreter while it waits for threads, `atexit` comes while some of these are still running.
+  We wait for them, for `GRACE` seconds. Hooks that have not run by then are lost, and reported.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _end_of_main() -> None:
         here = current()
     if here is None or here.began:
         return
-    if here.ran:  # a block, which has told of its end already
+    if here.ran:  # a block, which has already announced its end
         here.persist(here.early.unwind, here.failed)
     else:
         here.end_of_run(None)
@@ -192,7 +192,7 @@ def _begin_child(_: object = None) -> None:
     _inherited.clear()
     forget_ends()
     here = attached_here()
-    if here is not None:  # it may have been forked by a hook, in the midst of an exit
+    if here is not None:  # it may have been forked by a hook, during an exit
         here.begin_again()
     util: Any = sys.modules["multiprocessing.util"]
     util.Finalize(None, _exit_of_main, exitpriority=-sys.maxsize)  # the last of all

@@ -23,7 +23,7 @@ _classes: dict[type, None] = {}  # in which one may stand
 
 
 def replace_start(wrap: Callable[[Any], Any]) -> None:
-    """Put ``wrap(found)`` in the place of what is found as `start`, except where one of ours is already.
+    """Replace what is found as `start` by ``wrap(found)``, except where one of ours is already.
 
     What is found is passed as it stands in the class: a function, as a rule, or another descriptor. The replacement has
     it as its ``__wrapped__``.

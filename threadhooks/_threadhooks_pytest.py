@@ -1,7 +1,7 @@
-"""The pytest plugin, as far as every start of pytest needs it: options, ini settings and the marker.
+"""The part of the pytest plugin that every start of pytest loads: options, ini settings and the marker.
 
-The rest is `threadhooks.pytest_plugin`, which is loaded when somebody asks for it. Until then not even the package is
-imported: that would take several times as long as a plugin that nobody uses should keep pytest waiting. A module in the
+The rest is `threadhooks.pytest_plugin`, which is loaded when it is asked for. Until then not even the package is
+imported: that would delay pytest for people who don't use the plugin. A module in the
 package cannot be imported without it, so an installation puts this file beside the package (see `pyproject.toml`).
 """
 

@@ -2,11 +2,11 @@
 
 Guarantees:
 
-- A value is closed once, by whoever takes it off its thread's stack.
+- A value is closed once, by the code that takes it off its thread's stack.
 - What has been opened is found again by identity: nothing that its arguments do later keeps it from being closed.
 - A thread's table of values is changed in that thread alone. What concerns other threads' values, asks these threads.
 
-Assumption: the weak references to an instance are told of its end before another object can get its address.
+Assumption: weak references to an instance learn of its end before another object can get its address.
 """
 
 from __future__ import annotations

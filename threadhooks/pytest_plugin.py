@@ -65,7 +65,7 @@ class _Start(NamedTuple):
 
 _ANY = _Test("off", [], False, set())  # whose is the worker of a loop: it works for one test after the other
 
-# Before 8.4, pytest puts a hook of its own in the place of ours in each phase of a test. Later it leaves alone what is
+# Before 8.4, pytest replaces our hook by its own in each phase of a test. Later versions leave alone what is
 # there, and so do we: a fixture that puts one there wants to see what fails, and it is the test's to judge.
 _REPLACES_EXCEPTHOOK = pytest.version_tuple < (8, 4)
 

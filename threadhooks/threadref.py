@@ -157,7 +157,7 @@ class finalize(_Finalize):  # noqa: N801
 
     @property
     def alive(self) -> bool:
-        """Whether the function is still to be called."""
+        """Whether the function has not been called yet, and will be."""
         if unsettled:
             check_process()
         try:

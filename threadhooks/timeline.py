@@ -57,7 +57,7 @@ class Raised(NamedTuple):
     type: str
     """The name of its class, with the module unless that is `builtins`."""
     message: str
-    """What it says, cut after 500 characters."""
+    """Its message, cut after 500 characters."""
     file: str
     """The file in which it was raised; if that is not known, this and `function` are empty, and `line` is 0."""
     line: int
@@ -67,7 +67,7 @@ class Raised(NamedTuple):
 
 
 class Life(NamedTuple):
-    """What is known of one thread. Times are in seconds since the capture began."""
+    """What is known about one thread. Times are in seconds since the capture began."""
 
     number: int
     """The thread's number in this capture, in the order in which threads were seen first; the main thread has 0."""
@@ -98,7 +98,7 @@ class Life(NamedTuple):
     now: Place | None
     """Where it is now, or was when the capture ended: its innermost line outside the standard library."""
     exception: Raised | None
-    """What `run()` raised. `SystemExit` is no such thing: `threading` ignores it, too."""
+    """What `run()` raised. `SystemExit` does not count, as `threading` ignores it, too."""
 
 
 class Failure(NamedTuple):
@@ -113,7 +113,7 @@ class Failure(NamedTuple):
     owner: str | None
     """The name of the plugin that it belongs to, if it belongs to one."""
     error: str
-    """The class of what it raised, and what that says."""
+    """The class of the exception that it raised, and its message."""
 
 
 class _Seen(NamedTuple):
@@ -216,10 +216,10 @@ class Timeline:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to `path`, by whose suffix it becomes a page, a drawing for documents, or a trace.
+        """Write it to `path`, whose suffix says whether it becomes a page, an image for documents, or a trace.
 
-        ``.html`` is one file that needs nothing else, ``.svg`` is a picture, and ``.json`` the Trace Event Format,
-        which Perfetto opens. Raises `ValueError` for another suffix, and `OSError` if it can't be written.
+        ``.html`` is one file that needs no others, ``.svg`` is an image, and ``.json`` is in the Trace Event Format,
+        which Perfetto opens. Raises `ValueError` for any other suffix, and `OSError` if it can't be written.
         """
         path = Path(path)
         form = suffix(path)
