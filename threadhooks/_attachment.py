@@ -153,7 +153,8 @@ class Attachment:
 
     def listen(self) -> None:
         """Do what was asked, in this thread."""
-        self.__class__ = Attachment  # first: what is asked from now on is noticed at the next look-up
+        if self.__class__ is not Attachment:  # or else for nothing, the free-threaded build would stop all threads
+            self.__class__ = Attachment  # first: what is asked from now on is noticed at the next look-up
         while self.asked:
             try:
                 errand = self.asked.pop()  # the last first: what was opened last is closed first

@@ -74,6 +74,7 @@ def _end_of_main() -> None:
         here.end_of_run(None)
 
 
+_without_finalizers = False  # whether this is a child of multiprocessing that only calls `threading._shutdown`
 _ended: threading.Thread | None = None  # the main thread whose early moment has come
 
 
@@ -147,6 +148,8 @@ def _wrap_shutdown(shutdown: Callable[[], Any]) -> Callable[[], Any]:
             except BaseException as error:  # Ctrl-C: the interpreter prints it, as it would without us
                 error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
                 raise
+        if _without_finalizers:
+            _exit_of_main()
         return result
 
     return announcing_shutdown
@@ -184,7 +187,7 @@ def _in_child() -> None:
 
 def _begin_child(_: object = None) -> None:
     """A process of `multiprocessing` begins: it has forgotten what its parent registered for the end, and so do we."""
-    global _ended
+    global _ended, _without_finalizers
     _ended = None
     for stack, entry in _inherited:
         _kept.append((entry, stack.take(entry)))
@@ -195,6 +198,8 @@ def _begin_child(_: object = None) -> None:
     if here is not None:  # it may have been forked by a hook, during an exit
         here.begin_again()
     util: Any = sys.modules["multiprocessing.util"]
+    # It thinks that it has run its finalizers, if its parent has: one that starts a process as it ends.
+    _without_finalizers = bool(getattr(util, "_exiting", False))
     util.Finalize(None, _exit_of_main, exitpriority=-sys.maxsize)  # the last of all
 
 

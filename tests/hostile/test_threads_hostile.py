@@ -243,3 +243,18 @@ def test_a_distribution_that_does_not_know_where_it_is(monkeypatch: pytest.Monke
     monkeypatch.setattr(importlib.metadata, "distributions", lambda: iter([lost]))
     assert threadhooks.load_plugins() == []
     assert [type(error) for error, _ in failures] == [Hostile]
+
+
+def test_a_thread_of_which_nothing_was_asked_changes_no_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the free-threaded build that would stop all threads, at each look-up; as a program ends, it may hang so."""
+    assigned: list[str] = []
+
+    def assign(self: object, name: str, value: object) -> None:
+        assigned.append(name)
+        object.__setattr__(self, name, value)
+
+    monkeypatch.setattr(_sentinel.Attachment, "__setattr__", assign, raising=False)
+    with Plugin("any") as plugin:
+        in_thread(lambda: finalize(plugin.unregister, print))
+    assert assigned  # while it was made
+    assert "__class__" not in assigned

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from support import forks
 
 Program = Callable[..., Any]
+
+may_fork_at_exit = pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="this version refuses to fork at exit")
 
 
 def test_a_join_that_was_interrupted(program: Program) -> None:
@@ -114,6 +118,7 @@ def test_a_finalizer_that_can_not_say_whether_it_is_wanted_at_exit(program: Prog
 
 
 @forks
+@may_fork_at_exit
 def test_a_child_that_an_older_handler_forks(program: Program) -> None:
     """The main thread's exit has been announced by then: nothing can be registered for it in the child either."""
     assert program("""
@@ -191,6 +196,20 @@ def test_a_child_of_multiprocessing_that_a_hook_starts(program: Program) -> None
         textwrap.dedent(CHILDREN)
         + textwrap.dedent("""
         in_thread(lambda: finalize(child))
+        """)
+    )
+    assert (out, err, code) == (BY_CHILD, "", 0)
+
+
+@forks
+@may_fork_at_exit
+def test_a_child_of_multiprocessing_that_is_started_at_exit(program: Program) -> None:
+    """`multiprocessing` has run its finalizers by then, and lets the child run none. Its cleanups run all the same."""
+    out, err, code = program(
+        textwrap.dedent(CHILDREN)
+        + textwrap.dedent("""
+        import multiprocessing.util
+        finalize(child)
         """)
     )
     assert (out, err, code) == (BY_CHILD, "", 0)
