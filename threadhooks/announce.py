@@ -68,6 +68,7 @@ after_run: dict[object, Callable[[threading.Thread, BaseException | None, bool],
 _active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
 
 _ABSENT: Any = object()
+_traceback: Any = vars(BaseException)["__traceback__"]
 
 
 @contextmanager
@@ -152,13 +153,15 @@ class _Run:
                 run()
             except BaseException as error:
                 # It is reported as it would be without us. (3.10 keeps a traceback of its own for the `raise` below.)
-                error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+                # By BaseException's own attribute, whatever the class of the exception makes of that name.
+                traceback = _traceback.__get__(error)
+                _traceback.__set__(error, traceback and traceback.tb_next)
                 _tell_run_ended(thread, error, True)
                 _end_run(thread, error)
                 raise
             # A thread of which nobody must be told is not attached by us: that would cost it more than all the rest.
             told = thread_exiting.general or thread_exited.general or thread_exiting.buckets or thread_exited.buckets
-            attached = bool(told or (by_key and attached_here()))
+            attached = bool(told or (by_key and attached_here() is not None))
             if after_run:
                 _tell_run_ended(thread, None, attached)
             if attached:
@@ -167,7 +170,7 @@ class _Run:
             announcing.pop(ident, None)
         # Only attached threads tell that they are over. Who waits for this one asks to be told, and then looks whether
         # the ident is in `announcing`: if it was there, then that one has asked by now.
-        if (of_one or of_all) and not attached_here():
+        if (of_one or of_all) and attached_here() is None:
             try:
                 current()
             except RuntimeError as failure:  # it can't be attached
