@@ -154,8 +154,7 @@ class _Run:
             except BaseException as error:
                 # It is reported as it would be without us. (3.10 keeps a traceback of its own for the `raise` below.)
                 # By BaseException's own attribute, whatever the class of the exception makes of that name.
-                traceback = _traceback.__get__(error)
-                _traceback.__set__(error, traceback and traceback.tb_next)
+                _traceback.__set__(error, getattr(_traceback.__get__(error), "tb_next", None))
                 _tell_run_ended(thread, error, True)
                 _end_run(thread, error)
                 raise
