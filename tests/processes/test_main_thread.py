@@ -158,6 +158,26 @@ def test_a_main_thread_that_announced_its_end(ending: Run) -> None:
     )
 
 
+def test_a_main_thread_that_announced_its_end_may_stop_a_thread(ending: Run) -> None:
+    """After a block of `announced()`, too, what is early runs before threads are joined."""
+    assert ending("""
+        with threadhooks.announced():
+            pass
+        stop = threading.Event()
+        plugin.register_early(stop.set)
+        threading.Thread(target=lambda: say("told:", stop.wait(10)), name="helper").start()
+        """) == ("helper: told: True\nMainThread: exited MainThread\n", "", 0)
+
+
+def test_a_main_thread_that_has_registered_nothing(ending: Run) -> None:
+    """A receiver of `thread_exiting` is told of it, though nothing had attached it until then."""
+    assert ending('plugin.thread_exiting(lambda thread, **extra: say("exiting"))') == (
+        "MainThread: exiting\nMainThread: exited MainThread\n",
+        "",
+        0,
+    )
+
+
 def test_a_receiver_that_comes_too_late(ending: Run) -> None:
     """Once the early moment is over, `thread_exiting` is not made up for, even if nobody was to be told then."""
     assert ending("""

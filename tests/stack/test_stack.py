@@ -86,6 +86,20 @@ def test_a_failure_stops_nobody_else(failures: Failures, failed: Any) -> None:
     assert [(type(error), hook) for error, hook in failures] == [(Failure, fails)] * 2
 
 
+def test_a_failure_of_an_entry_that_is_run_alone(failures: Failures, failed: Any) -> None:
+    """`run`, too, passes on what the hook raises, with the hook."""
+    stack = Stack()
+
+    def fails(*args: object) -> None:
+        raise Failure(*args)
+
+    stack.add(1, fails)
+    stack.add(2, (fails, (2,), None))
+    for entry in (2, 1):
+        stack.run(entry, failed)
+    assert [(error.args, hook) for error, hook in failures] == [((2,), fails), ((), fails)]
+
+
 def test_who_takes_an_entry_runs_it(failed: Any) -> None:
     """An entry that was taken off, wherever it stood, does not run; it can be taken once."""
     stack, ran = Stack(), []

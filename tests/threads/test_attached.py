@@ -10,6 +10,7 @@ from support import LONG, in_thread
 
 import threadhooks
 from threadhooks import _attached, thread_exited, thread_started, threads
+from threadhooks._sentinel import current
 
 
 class Parked:
@@ -101,3 +102,21 @@ def test_an_ident_that_comes_back_is_new(monkeypatch: pytest.MonkeyPatch) -> Non
         _attached.remember_end(ident, native_id=1)
     assert _attached.is_over(0, 2)
     assert not _attached.is_over(0, 1)
+
+
+def test_what_a_thread_is_asked_to_do_may_fail(reports: list[threading.ExceptHookArgs]) -> None:
+    """What an errand raises is reported with the thread, and the next one is done."""
+    done: list[str] = []
+
+    def fails() -> None:
+        raise ValueError("on purpose")
+
+    def body() -> None:
+        attachment = current()
+        attachment.ask(lambda: done.append("the next"))
+        attachment.ask(fails)  # which comes first: the last of them does
+        threadhooks.attach()
+
+    thread = in_thread(body)
+    assert [(report.exc_type, report.thread) for report in reports] == [(ValueError, thread)]
+    assert done == ["the next"]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import Steal, in_thread
+from support import Farewell, Steal, in_thread
 
 import threadhooks
 from threadhooks import thread_exited
@@ -108,6 +108,32 @@ def test_the_report_of_a_kept_sentinel_names_all_hooks(reports: list[Any], steal
     in_thread(body)
     kept[0].clear()
     assert [str(report.exc_value).partition("not run: ")[2] for report in reports] == ["[hook 0, hook 1, hook 2]"]
+
+
+@pytest.mark.filterwarnings("ignore:early cleanup:ResourceWarning")
+def test_the_report_of_a_kept_sentinel_names_early_hooks(reports: list[Any], steal: Steal) -> None:
+    """What was to run early, and is not run at all, is named, too."""
+    kept: list[Any] = []
+    with threadhooks.Plugin("lost") as plugin:
+        in_thread(lambda: kept.extend(steal(lambda: plugin.register_early(Farewell, "early"))))
+        kept.clear()
+    assert [str(report.exc_value).count("Farewell of plugin 'lost'") for report in reports] == [1]
+
+
+def test_what_a_kept_sentinel_costs_is_not_destroyed(reports: list[Any], steal: Steal) -> None:
+    """The arguments of hooks that are not run live on: they may belong to their thread."""
+    kept: list[Any] = []
+    destroyed: list[threading.Thread] = []
+
+    def body() -> None:
+        farewell = Farewell(lambda: destroyed.append(threading.current_thread()))
+        kept.extend(steal(lambda: finalize(print, farewell)))
+
+    in_thread(body)
+    kept.clear()
+    reports.clear()
+    gc.collect()
+    assert destroyed == []
 
 
 def test_a_sentinel_that_was_kept_is_reported_though_its_ident_is_in_use_again(

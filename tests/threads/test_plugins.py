@@ -285,6 +285,28 @@ def test_unregister_takes_back_by_identity(plugin: Plugin) -> None:
     assert ran == ["another thread's", "another plugin's", "an equal object's"]
 
 
+def test_unregister_keeps_nothing(plugin: Plugin, no_collection: None) -> None:
+    """A function that was taken back is gone when its owner lets go of it, though the thread goes on."""
+
+    def body() -> None:
+        plugin.register(int)
+        plugin.unregister(int)  # from now on, the plugin looks its cleanups up by function
+        gone = []
+        for _ in range(2):
+
+            def cleanup() -> None: ...
+
+            plugin.register(cleanup)
+            plugin.unregister(cleanup)
+            gone.append(weakref.ref(cleanup))
+            del cleanup
+        alive.extend(reference() for reference in gone)
+
+    alive: list[object] = []
+    in_thread(body)
+    assert alive == [None, None]
+
+
 def test_unregister_asks_a_function_nothing(plugin: Plugin) -> None:
     """A function that can neither be compared nor hashed can be taken back, before other registrations and after."""
     ran: list[str] = []

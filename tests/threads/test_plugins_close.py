@@ -155,6 +155,27 @@ def test_close_with_run_runs_the_current_threads(reports: list[threading.ExceptH
     assert "fails of plugin 'running', a hook of threadhooks" in reports[0].exc_value.__notes__[0]  # type: ignore[union-attr]
 
 
+def test_close_with_a_run_that_is_neither_true_nor_false() -> None:
+    """What has no truth value is refused before anything is taken back."""
+
+    class Neither:
+        def __bool__(self) -> bool:
+            raise ValueError("ambiguous")
+
+    ran: list[str] = []
+
+    def body() -> None:
+        with Plugin("neither") as plugin:
+            plugin.register(ran.append, "cleanup")
+            with pytest.raises(ValueError, match="ambiguous"):
+                plugin.close(run=Neither())  # type: ignore[arg-type]
+            assert not plugin.closed
+            plugin.close(run=True)
+
+    in_thread(body)
+    assert ran == ["cleanup"]
+
+
 def test_a_cleanup_that_runs_at_close_may_not_register() -> None:
     """With `run`, what runs finds the plugin closed; what it registers is refused, and the refusal reported."""
     refused: list[str] = []
@@ -233,6 +254,36 @@ def test_close_waits_for_the_last_of_several_hooks() -> None:
         hooks[1].leave.set()
         closer.join(LONG)
         assert not closer.is_alive()
+
+
+def test_close_is_told_that_a_hook_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not find out by looking again: it returns though its lock waits longer than it should."""
+    waited: list[bool] = []
+
+    class Patient:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+            self.release = self.lock.release
+
+        def acquire(self, timeout: float) -> None:
+            waited.append(self.lock.acquire(timeout=LONG))
+
+    class Threading:
+        Lock = Patient
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(threading, name)
+
+    monkeypatch.setattr(threadhooks.plugins, "threading", Threading())
+    plugin = Plugin("told")
+    with running(plugin.register) as slow:
+        closer = closing(plugin, slow)
+        slow.leave.set()
+        closer.join(LONG)
+    assert slow.events == ["hook ended", "closed"]
+    assert waited
+    assert all(waited)
+    assert not threadhooks.plugins._waiting
 
 
 def test_close_does_not_wait_for_other_plugins() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -185,6 +186,29 @@ def test_an_excepthook_that_raises(program: Any, error: str) -> None:
     assert err.startswith("Exception in threading.excepthook:\nTraceback (most recent call last):\n")
     assert err.endswith(f"{error}: in the hook\n")
     assert "During handling" not in err
+
+
+def test_an_excepthook_that_raises_what_can_not_be_changed(
+    signal: ThreadSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the hook raises is told, though it refuses that we hide its context."""
+
+    class Stubborn(Exception):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise TypeError
+
+    def excepthook(args: threading.ExceptHookArgs) -> None:
+        raise Stubborn
+
+    def fails(sender: object) -> None:
+        raise ValueError
+
+    told: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", excepthook)
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, traceback: told.append(kind))
+    signal.connect(fails)
+    assert signal.send() == []
+    assert told == [Stubborn]
 
 
 @pytest.mark.parametrize("spoil", ["sys.stderr = sys.excepthook = None", "sys.excepthook = None", "del sys.stderr"])

@@ -284,6 +284,33 @@ def test_what_fails(anywhere: bool, failures: list[Any]) -> None:
     assert all("resource" in error.__notes__[0] for error, _ in failures)
 
 
+def test_what_fails_is_in_no_cycle(no_collection: None) -> None:
+    """The exception that it raises is gone as soon as its catcher lets go of it, and with it what its frames hold."""
+
+    class Failure(Exception):
+        pass
+
+    class Manager:
+        def __enter__(self) -> int:
+            return 1
+
+        def __exit__(self, *_: object) -> None:
+            raise Failure
+
+    resource = per_thread(Manager)
+    caught: list[weakref.ref[Failure]] = []
+
+    def body() -> None:
+        resource()
+        try:
+            resource.close_all()
+        except Failure as error:
+            caught.append(weakref.ref(error))
+
+    in_thread(body)
+    assert [error() for error in caught] == [None]
+
+
 def test_in_its_own_opening_and_closing(log: Log) -> None:
     """Called by what it is about, it does nothing to what is being closed, and retires what is being opened."""
 

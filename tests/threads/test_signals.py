@@ -244,7 +244,7 @@ def test_strings_and_numbers_are_senders_by_value(signal: ThreadSignal) -> None:
     signal.connect(receiver, sender=sender)
     assert heard(signal, id(sender)) == []
     signal.connect(receiver, sender="ab")
-    assert heard(signal, "".join("ab")) == [1]
+    assert [heard(signal, other) for other in ("".join("ab"), "abc", "")] == [[1], [], []]
 
 
 def test_nothing_of_a_dead_sender_is_left(signal: ThreadSignal, no_collection: None) -> None:
