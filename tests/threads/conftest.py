@@ -74,6 +74,18 @@ def events(plugin: Plugin) -> Events:
 
 
 @pytest.fixture
+def exits() -> Iterator[list[Any]]:
+    """The ``(thread, info, exception)`` of every `thread_exited`."""
+    heard: list[Any] = []
+
+    def receiver(thread: threading.Thread, *, info: Any, exception: Any, **extra: Any) -> None:
+        heard.append((thread, info, exception))
+
+    with thread_exited.connected_to(receiver):
+        yield heard
+
+
+@pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is reported to `threading.excepthook` is dropped, so that no report keeps an exception."""
     monkeypatch.setattr(threading, "excepthook", lambda args: None)

@@ -16,20 +16,8 @@ import pytest
 from support import Log, in_thread
 
 import threadhooks
-from threadhooks import Plugin, thread_exited
+from threadhooks import Plugin
 from threadhooks.threadref import finalize, ref
-
-
-@pytest.fixture
-def exits() -> Iterator[list[Any]]:
-    """The ``(thread, info, exception)`` of every `thread_exited`."""
-    heard: list[Any] = []
-
-    def receiver(thread: threading.Thread, *, info: Any, exception: Any, **extra: Any) -> None:
-        heard.append((thread, info, exception))
-
-    with thread_exited.connected_to(receiver):
-        yield heard
 
 
 @pytest.fixture

@@ -13,20 +13,7 @@ import pytest
 from support import Farewell, Steal, in_thread
 
 import threadhooks
-from threadhooks import thread_exited
 from threadhooks.threadref import finalize, ref
-
-
-@pytest.fixture
-def exits() -> Iterator[list[Any]]:
-    """The ``(thread, info, exception)`` of every `thread_exited`."""
-    heard: list[Any] = []
-
-    def receiver(thread: threading.Thread, *, info: Any, exception: Any, **extra: Any) -> None:
-        heard.append((thread, info, exception))
-
-    with thread_exited.connected_to(receiver):
-        yield heard
 
 
 def test_a_sentinel_can_not_be_weakly_referenced(steal: Steal) -> None:
