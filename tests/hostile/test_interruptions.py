@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 import threading
 import time
@@ -11,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from support import LONG, Thrown, as_it_dies, in_thread, throw_into, thrower
+from support import LONG, Thrown, as_it_dies, in_thread, not_traced, throw_into, thrower
 
 from threadhooks import Plugin, _attached, _sentinel, _stack, plugins, thread_exited
 from threadhooks.threadref import finalize
@@ -26,6 +25,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return told
 
 
+@not_traced
 def test_an_exception_that_is_pending_as_the_sentinel_dies(told: list[Any]) -> None:
     """It is raised where nothing of ours could catch it; all hooks run all the same, in their own thread."""
     before, after = threading.local(), threading.local()
@@ -66,6 +66,7 @@ def test_more_exceptions_than_anybody_could_catch(told: list[Any], monkeypatch: 
     assert calls == ["later"]
 
 
+@not_traced
 def test_an_exception_ends_the_hook_that_it_hits(told: list[Any]) -> None:
     """An exception that another thread throws into a hook is reported as the hook's own; the other hooks run."""
     entered = threading.Event()
@@ -92,6 +93,7 @@ def test_an_exception_ends_the_hook_that_it_hits(told: list[Any]) -> None:
     assert [type(error) for error in told] == [Thrown]
 
 
+@not_traced
 def test_exceptions_that_come_as_hooks_return(told: list[Any]) -> None:
     """Each is reported; the hooks that wait run, and the receivers."""
     ran: list[object] = []
@@ -114,7 +116,7 @@ def test_exceptions_that_come_as_hooks_return(told: list[Any]) -> None:
     assert [type(error) for error in told] == [Thrown] * 3
 
 
-@pytest.mark.skipif("COVERAGE_RUN" in os.environ, reason="3.11 may loop for ever when it throws into what it traces")
+@not_traced
 def test_an_asynchronous_exception_in_a_hook_leaves_nothing_to_wait_for(reports: Any) -> None:
     """Thrown into a thread that runs hook after hook, it never makes a later `close` wait for a thread that is gone."""
     hook = plugins._Hook(Plugin("hit"), int)

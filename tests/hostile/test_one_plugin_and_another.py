@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from hooks import CLEANUPS, Kind
-from support import LONG, Thrown, as_it_dies, in_thread, thrower
+from support import LONG, Thrown, as_it_dies, in_thread, not_traced, thrower
 
 import threadhooks
 from threadhooks import Plugin, _stack, thread_exited
@@ -60,6 +60,7 @@ CLEANUPS_RAN = list(range(10))[::-1]
 RECEIVERS_RAN = list(range(10))
 
 
+@not_traced
 @pytest.mark.parametrize("kind", CLEANUPS, ids=lambda kind: kind.name)
 def test_an_argument_that_throws_as_it_dies(kind: Kind, good: Good, evil: Plugin, reports: list[Any]) -> None:
     """Its own hook has run; the other plugin's, which come next, run. Each of these exceptions is reported."""

@@ -146,8 +146,10 @@ def test_a_child_that_an_older_handler_forks(program: Program) -> None:
 
 
 CHILDREN = """
-    import multiprocessing, os, threading
+    import multiprocessing, os, threading, warnings
     from threadhooks.threadref import finalize, ref
+
+    warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
 
     parent = os.getpid()
     refs = []
