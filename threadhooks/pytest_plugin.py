@@ -147,6 +147,7 @@ class ThreadLeaks:
             self._owner = owner
             if owner is not None:
                 owner.older |= thread_idents()
+            self._share(None)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self) -> Generator[None, Any, Any]:
@@ -187,6 +188,7 @@ class ThreadLeaks:
                 return ""
             left = self._wait(test)
             self._share(test)
+            self._share(None)  # those that were still at work for the fixture when its setup ended
             failures = test.failures
             heads = []
             if left:
@@ -233,8 +235,8 @@ class ThreadLeaks:
         frames = frames_of(alive)
         return [thread for thread in alive if not _is_allowed(thread, test, frames.get(thread.ident or 0))]
 
-    def _share(self, test: _Test) -> None:
-        """The idle workers that the test leaves to a loop will work for the tests that follow: note it."""
+    def _share(self, test: _Test | None) -> None:
+        """The idle workers that the test, or a fixture, leaves to a loop will work for the tests that follow: note it."""
         mine = [(key, start, start.thread()) for key, start in list(self._starts.items()) if start.test is test]
         frames = frames_of(thread for _, _, thread in mine if thread is not None)
         for key, start, thread in mine:
