@@ -236,7 +236,7 @@ class ThreadLeaks:
         return [thread for thread in alive if not _is_allowed(thread, test, frames.get(thread.ident or 0))]
 
     def _share(self, test: _Test | None) -> None:
-        """The idle workers that the test, or a fixture, leaves to a loop will work for the tests that follow: note it."""
+        """The idle workers that a test or a fixture leaves to a loop will work for the tests that follow: note it."""
         mine = [(key, start, start.thread()) for key, start in list(self._starts.items()) if start.test is test]
         frames = frames_of(thread for _, _, thread in mine if thread is not None)
         for key, start, thread in mine:
