@@ -142,6 +142,7 @@ def test_an_asynchronous_exception_in_a_hook_leaves_nothing_to_wait_for(reports:
     hook.plugin.close()
 
 
+@not_traced
 @pytest.mark.skipif(
     getattr(sys, "_is_gil_enabled", lambda: True)() is False, reason="other threads would be hit as well"
 )
