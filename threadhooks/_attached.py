@@ -118,11 +118,12 @@ def forget(attachment: Attachment) -> None:
         by_key.pop(attachment.key, None)  # two threads may find one whose exit was cut short
     if announcing.get(attachment.ident) is attachment:  # a block that was left open
         announcing.pop(attachment.ident, None)
-    if attachment.thread is not None and was_a_sender(attachment.thread):
-        for signal in (thread_started, thread_exiting, thread_exited):
-            signal.forget(thread)
-    if (of_all or of_one) and thread is not None:  # last, when who looks for the thread does not find it
-        tell(thread, attachment.describe())
+    if thread is not None:
+        if was_a_sender(thread):
+            for signal in (thread_started, thread_exiting, thread_exited):
+                signal.forget(thread)
+        if of_all or of_one:  # last, when who looks for the thread does not find it
+            tell(thread, attachment.describe())
     attachment.drop()
 
 

@@ -318,6 +318,6 @@ def _has_exited(thread: object) -> bool:
     return threading._active.get(ident) is not thread  # type: ignore[attr-defined]
 
 
-def was_a_sender(thread: object) -> bool:
+def was_a_sender(thread: object, getattribute: Callable[[object, str], Any] = object.__getattribute__) -> bool:
     """Whether anything was ever connected to a thread alone: what is left of that goes as the thread is forgotten."""
-    return _ATTRIBUTE in attributes(thread)
+    return _ATTRIBUTE in getattribute(thread, "__dict__")  # `attributes`, written out: each exit asks

@@ -127,8 +127,8 @@ def _exiting_here() -> Attachment | None:
 def _attach() -> Attachment:
     """The long way round: for a thread that is not attached yet, that has forked, or of which something was asked."""
     check_process()
-    known = _known()
-    ident = get_ident()
+    ident, native_id = get_ident(), get_native_id()
+    known = _known(ident, native_id)
     if known is not None:
         known.listen()
         if known.began:
@@ -139,7 +139,6 @@ def _attach() -> Attachment:
             return known
         # A subinterpreter's main thread loses its locals after each exec(); as to others, see _finalized.
         return _publish(known, threading.current_thread())
-    native_id = get_native_id()
     if is_over(ident, native_id):  # another thread-local, finalized after ours, has a destructor that calls us
         active = threading._active.get(ident)  # type: ignore[attr-defined]
         main = active is threading.main_thread()
@@ -156,9 +155,11 @@ def _attach() -> Attachment:
     return _publish(Attachment(thread, ident, native_id), thread)
 
 
-def _known() -> Attachment | None:
-    """The attachment of the current thread, if it has one. Touches no thread-local, where that can be avoided."""
-    ident = get_ident()
+def _known(ident: int, native_id: int) -> Attachment | None:
+    """The attachment of the current thread, which has these numbers, if there is one.
+
+    Touches no thread-local, where that can be avoided.
+    """
     attachment = _exiting.get(ident)
     if attachment is not None:
         if attachment.is_here():
@@ -166,7 +167,7 @@ def _known() -> Attachment | None:
         _exiting.pop(ident, None)  # the exit of an earlier thread was cut short
     if GREEN:
         return _local.attachment
-    attachment = _attached.get(get_native_id())
+    attachment = _attached.get(native_id)
     if attachment is None:
         return None
     if attachment.ident == ident:
@@ -308,7 +309,7 @@ def attach() -> ThreadInfo:
 def attached_here() -> Attachment | None:
     """The attachment of the current thread, if it has one. Touches no thread-local, where that can be avoided."""
     check_process()
-    attachment = _known()
+    attachment = _known(get_ident(), get_native_id())
     if attachment is not None:
         attachment.listen()
     return attachment
@@ -324,10 +325,11 @@ def _about_to_fork() -> None:
     # In the child, handlers that were registered before ours run first, and may call us. They must not find what is the
     # parent's; so whatever the forking thread next calls goes the long way round, where we see which process this is.
     global _forked_when_over
-    attachment = _known()
+    ident, native_id = get_ident(), get_native_id()
+    attachment = _known(ident, native_id)
     if attachment is not None:
         attachment.disturb()
-    _forked_when_over = is_over(get_ident(), get_native_id())
+    _forked_when_over = is_over(ident, native_id)
 
 
 @in_child

@@ -26,7 +26,7 @@ What it does not promise:
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import repeat
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
         def hooks(self) -> list[Callable[..., Any]]:
             """The hooks that wait in it, oldest first; it gives them away."""
+
+
+_popitem: Callable[[dict[Any, State]], tuple[Any, State]] = dict.popitem
 
 
 def pack(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> State:
@@ -121,7 +124,7 @@ class Stack:
             try:
                 # The step of a `for` loop takes an entry off, since no exception from outside can come between that and
                 # the call. It would lose a hook that has not begun.
-                for entry, state in islice(iter(entries.popitem, None), batch):
+                for entry, state in map(_popitem, repeat(entries, batch)):
                     try:
                         match state:  # which looks at a flag of the type: that is faster than to ask for the type
                             case [*_] if type(state) is tuple:

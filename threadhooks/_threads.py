@@ -22,17 +22,20 @@ def attributes(thread: object) -> dict[str, Any]:
 
 def is_thread(obj: object) -> bool:
     """Whether it is a thread. (`isinstance` would believe what an object says of its class.)"""
-    return issubclass(type(obj), _THREAD)
+    kind = type(obj)
+    return kind is _THREAD or issubclass(kind, _THREAD)
 
 
 def is_main(thread: object) -> bool:
     """Whether `threading` has made the object for the main thread. (A forked child's may be a thread like others.)"""
-    return issubclass(type(thread), threading._MainThread)  # type: ignore[attr-defined]
+    kind = type(thread)
+    return kind is not _THREAD and issubclass(kind, threading._MainThread)  # type: ignore[attr-defined]
 
 
 def is_foreign(thread: object) -> bool:
     """Whether `threading` has made the object for a thread that it did not start."""
-    return issubclass(type(thread), threading._DummyThread)
+    kind = type(thread)
+    return kind is not _THREAD and issubclass(kind, threading._DummyThread)
 
 
 def is_daemon(thread: threading.Thread) -> bool:
