@@ -59,7 +59,7 @@ _popitem: Callable[[dict[Any, State]], tuple[Any, State]] = dict.popitem
 def pack(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> State:
     """What stands beside an entry that calls ``func(*args, **kwargs)``."""
     # A bare tuple would be taken for a function with its arguments, and a bare `None` for no entry at all.
-    if args or kwargs or func is None or isinstance(func, tuple):
+    if args or kwargs or func is None or type(func) is tuple:  # type: ignore[comparison-overlap]
         return func, args, kwargs or None
     return func
 

@@ -109,7 +109,7 @@ class finalize(_Finalize):  # noqa: N801
         stack = attachment.late
         if type(self) is not finalize:  # a subclass may have a `__call__` of its own, now or later
             stack.entries[self] = _Override(function), (self, pack(function, args, kwargs)), None
-        elif args or kwargs or function is None or isinstance(function, tuple):
+        elif args or kwargs or function is None or type(function) is tuple:  # type: ignore[comparison-overlap]
             stack.entries[self] = pack(function, args, kwargs)
         else:  # the commonest case: it needs no tuple
             stack.entries[self] = function
