@@ -300,8 +300,7 @@ def attach() -> ThreadInfo:
     Registering anything attaches the thread, too. Call this in threads that register nothing, for instance as the
     ``initializer`` of a `concurrent.futures.ThreadPoolExecutor`. Attaching a thread again changes nothing.
 
-    Raises `RuntimeError` after the exit of the thread: in an `atexit` handler of the main thread, or in the destructor
-    of another thread-local.
+    Raises `RuntimeError` after the thread's exit: in an `atexit` handler, or in the destructor of another thread-local.
     """
     return current().describe()
 
