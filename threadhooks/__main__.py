@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         "--timeline",
         type=_picture,
         metavar="FILE",
-        help="draw what was seen: .html is a page to explore, .svg an image, .json a trace for Perfetto",
+        help="draw the threads: .html is a page to explore, .svg an image, .json a trace for Perfetto",
     )
     run.add_argument(
         "--json",
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         type=_positive,
         default=10_000,
         metavar="N",
-        help="keep the first N threads that have ended, and count later ones (%(default)s)",
+        help="keep the first N threads that have ended, and only count the others (default: %(default)s)",
     )
     run.add_argument("program", help=argparse.SUPPRESS)
     run.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)

@@ -54,8 +54,8 @@ def threads() -> list[ThreadInfo]:
     """Return the records of all attached threads that are alive, in the order in which they were attached.
 
     A thread is attached when it registers something, calls `attach`, or emits a signal to a receiver. So if
-    `thread_started` has a receiver, every thread that starts under `install` is in this list until it has exited. It is
-    a snapshot: threads may start and end while it is made. May be called in any thread.
+    `thread_started` has a receiver, every thread that starts under `install` is in this list until it has exited. The
+    list is a snapshot: threads may start and end while it is made. May be called in any thread.
     """
     records = []
     for attachment in attached():
@@ -86,8 +86,8 @@ def warn_unless_early(attachment: Attachment, hook: object) -> None:
     if attachment.ident in announcing or attachment.began or attachment.thread is threading.main_thread():
         return
     warnings.warn(
-        f"early cleanup {describe(hook)} will run late, when thread-locals are gone: this thread does not announce its "
-        "end. Call threadhooks.install() before the thread is started, or register within threadhooks.announced()",
+        f"early cleanup {describe(hook)} will run late, when thread-locals are gone: this thread does not announce "
+        "itself. Call threadhooks.install() before the thread is started, or use threadhooks.announced()",
         ResourceWarning,
         stacklevel=4,
     )

@@ -37,24 +37,24 @@ _serials = itertools.count()
 
 
 class ThreadInfo(NamedTuple):
-    """What is known of an attached thread; receivers get it as `info`. Nothing in it ever changes."""
+    """What is known about an attached thread. Receivers get it as `info`. It never changes."""
 
     thread: threading.Thread
     """The thread itself: what `threading.current_thread()` returned in it."""
     name: str
-    """Its name when this record was made: by `attach`, or at the first signal of the thread."""
+    """Its name when this record was made: by `attach`, or at the thread's first signal."""
     ident: int
-    """Its `threading.get_ident()`. It may be in use again as soon as the thread has ended."""
+    """Its `threading.get_ident()`. Another thread may get the same one as soon as this thread has ended."""
     native_id: int
-    """Its `threading.get_native_id()`: the kernel's number."""
+    """Its `threading.get_native_id()`, the kernel's number for it."""
     daemon: bool
     """Whether it is a daemon."""
     foreign: bool
-    """Whether it was not started by `threading`, but by C code, `_thread`, or a greenlet library."""
+    """Whether it was started by C code, `_thread` or a greenlet library, not by `threading`."""
     attached_at: float
-    """When it was attached, in seconds since the epoch, as from `time.time()`."""
+    """When it was attached, in seconds since the epoch, as in `time.time()`."""
     announced: bool = False
-    """Whether `thread_started` was sent for it, to anybody. Who counts threads by the signals counts these alone."""
+    """Whether any receiver got `thread_started` for it. To count threads by their signals, count only these."""
 
 
 class Attachment:

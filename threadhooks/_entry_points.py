@@ -44,7 +44,7 @@ class _Source:
 
     def __repr__(self) -> str:
         what = f"the plugin {self.entry_point.name!r} ({self.entry_point.value})" if self.entry_point else "a plugin"
-        return f"{what} of {self.name}, which {self.file} announces: repair it, or uninstall it"
+        return f"{what} of {self.name} (declared in {self.file}; repair or uninstall it)"
 
     def report(self, error: BaseException) -> None:
         """Report what it raised, unless that was done at an earlier call."""
@@ -67,10 +67,11 @@ def _text(error: BaseException) -> str:
 def load_plugins() -> list[Plugin]:
     """Load every entry point in the group ``threadhooks``, and return the plugins that this call has loaded.
 
-    The entry point's object is called with a `Plugin` of the entry point's name. If that, or its import, raises, the
-    error is reported to `threading.excepthook` with the name of the distribution, the plugin is closed, and the others
-    are loaded all the same. The next call tries again, and reports only what is new. Only `KeyboardInterrupt` gets out.
-    What an earlier call has loaded, and is still open, is left as it is. All this happens in the calling thread.
+    The entry point's object is called with a `Plugin` that has the entry point's name. If that call, or the import,
+    raises, the error is reported to `threading.excepthook` with the name of the distribution, the plugin is closed, and
+    the others are still loaded. The next call tries again, and reports only new failures. Only `KeyboardInterrupt` is
+    raised. Plugins that an earlier call has loaded stay as they are while they are open. All this happens in the
+    calling thread.
     """
     from importlib.metadata import distributions  # slow to import, and seldom needed
 
@@ -117,7 +118,7 @@ def _load(entry_point: EntryPoint, source: _Source) -> Plugin | None:
         if isinstance(error, KeyboardInterrupt):
             raise
         if isinstance(error, SystemExit):  # of which threading.excepthook would say nothing
-            error = ImportError(f"{entry_point.value} exits: {error}").with_traceback(error.__traceback__)
+            error = ImportError(f"{entry_point.value} raised SystemExit: {error}").with_traceback(error.__traceback__)
         source.report(error)
         return None
     return plugin if not plugin.closed else None

@@ -138,7 +138,7 @@ def check_receiver(receiver: Any, keywords: Collection[str]) -> None:
         call = ", ".join(["thread", *(f"{name}=…" for name in keywords)])
         raise TypeError(
             f"{describe(receiver)} can't be called as receiver({call}): {why}; "
-            "let it take (thread, **extra), and any of these by name"
+            "let it take (thread, **extra), and name any of the others that it needs"
         ) from None
 
 

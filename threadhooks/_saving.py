@@ -10,7 +10,7 @@ from typing import Any
 def suffix(path: Path) -> str:
     """Return the suffix of a file that a timeline can be saved as; raise `ValueError` for another."""
     if path.suffix.lower() not in (".html", ".svg", ".json"):
-        raise ValueError(f"a timeline is saved as .html, .svg or .json, not as {path.name!r}")
+        raise ValueError(f"a timeline can be saved as .html, .svg or .json, not as {path.name!r}")
     return path.suffix.lower()
 
 

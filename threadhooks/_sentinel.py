@@ -56,7 +56,7 @@ from ._threads import is_foreign, is_main
 if sys.implementation.name != "cpython":
     warnings.warn(
         f"{sys.implementation.name} does not destroy a thread's locals when the thread ends: the hooks of threadhooks "
-        "run late, at some collection, in any thread, or never",
+        "run late, in any thread, or never",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -297,11 +297,10 @@ def _finalized(attachment: Attachment) -> None:
 def attach() -> ThreadInfo:
     """Attach the current thread, so that it emits `thread_exited` when it ends; return its `ThreadInfo`.
 
-    Registering anything does this, too. Call it in threads that register nothing, for instance as the ``initializer``
-    of a `concurrent.futures.ThreadPoolExecutor`. Attaching a thread again changes nothing.
+    Registering anything attaches the thread, too. Call this in threads that register nothing, for instance as the
+    ``initializer`` of a `concurrent.futures.ThreadPoolExecutor`. Attaching a thread again changes nothing.
 
-    Raises `RuntimeError` after the exit of the thread: in an `atexit` handler of the main thread, or in the destructor
-    of another thread-local.
+    Raises `RuntimeError` after the thread's exit: in an `atexit` handler, or in the destructor of another thread-local.
     """
     return current().describe()
 

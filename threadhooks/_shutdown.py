@@ -112,7 +112,7 @@ def _wait_for_workers() -> None:
     except KeyboardInterrupt:  # once more: so be it
         pass
     for worker in _workers(main):
-        lose(worker, "will not be seen, since the interpreter ends before it")
+        lose(worker, "was missed: the interpreter ended first")
 
 
 def _workers(main: threading.Thread) -> list[Attachment]:

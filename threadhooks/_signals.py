@@ -106,12 +106,12 @@ class ThreadSignal(blinker.Signal):
         Returns the receiver. It is held weakly unless `weak` is false: a lambda or a nested function that nothing else
         refers to is garbage at once. Connecting it again keeps its place in the order.
 
-        What is connected to a thread is kept in the thread object, until the thread has exited or the object is
-        garbage. Connecting to a thread that has already exited (it was started, and `threading.enumerate()` no longer
-        lists it) connects nothing.
+        A receiver that is connected to one thread is kept in the thread object, until the thread has exited or the
+        object is garbage. If the thread has already exited (it was started, and `threading.enumerate()` no longer lists
+        it), nothing is connected.
 
-        Raises `TypeError` if `receiver` can't be called, is a coroutine or generator function, can't be held weakly,
-        or if its signature shows that it can't be called with what the signal sends.
+        Raises `TypeError` if `receiver` can't be called, is a coroutine or generator function, can't be held weakly, or
+        has a signature which shows that it can't be called with what the signal sends.
         """
         self.check_receiver(receiver)
         if self._connections.add(receiver, ANY if sender is blinker.ANY else sender, weak):
@@ -121,7 +121,7 @@ class ThreadSignal(blinker.Signal):
         return receiver
 
     def disconnect(self, receiver: Callable[..., Any], sender: Any = blinker.ANY) -> None:
-        """Stop calling `receiver` for `sender`, by default for all. Does nothing if it is not connected."""
+        """Stop calling `receiver` for `sender`, by default for all senders. Does nothing if it is not connected."""
         self._connections.remove(receiver, ANY if sender is blinker.ANY else sender)
         told = self.__dict__.get("receiver_disconnected")
         if told is not None:
@@ -141,7 +141,7 @@ class ThreadSignal(blinker.Signal):
             self._mutes.pop(token, None)
 
     def has_receivers_for(self, sender: Any) -> bool:
-        """Whether a receiver is connected to `sender` or to every sender. It may be garbage by now."""
+        """Whether a receiver is connected to `sender` or to every sender. (It may be garbage by now.)"""
         return bool(self.general or (self.buckets and self._connections.has(sender)))
 
     def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:
@@ -156,9 +156,9 @@ class ThreadSignal(blinker.Signal):
     ) -> list[tuple[Callable[..., Any], Any]]:
         """Call every receiver as ``receiver(sender, **kwargs)``, in this thread, in the order of connection.
 
-        Returns a list of ``(receiver, result)`` for those that returned. What the others raised goes to
-        `threading.excepthook`, with `sender` as the thread and a note that names the receiver. A muted signal calls
-        none.
+        Returns a list of ``(receiver, result)`` for the receivers that returned. What the others raised goes to
+        `threading.excepthook`, with `sender` as the thread and a note that names the receiver. Calls none if the signal
+        is muted.
         """
         results: list[tuple[Callable[..., Any], Any]] = []
         if not (self.general or self.buckets) or self.is_muted:

@@ -165,8 +165,8 @@ class Stack:
         if lost:
             names = ", ".join({describe(hook): None for hook in lost[:-11:-1]})
             loop = RuntimeError(
-                f"cleanups that were being run registered {MOST_ADDED_MEANWHILE} more, without an end; "
-                f"given up are {len(lost)}, the last of them {names}"
+                f"cleanups registered more cleanups without end, {MOST_ADDED_MEANWHILE} while they ran; "
+                f"{len(lost)} were dropped, the last of them {names}"
             )
             failed(loop, lost[-1])
 

@@ -20,9 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what happens to a test that leaves threads behind, or during which a hook of threadhooks fails",
     )
     parser.addini("thread_leaks", "default of --thread-leaks: error, warn or off", default="off")
-    parser.addini("thread_leaks_allow", "names of threads that may be left behind: a regex a line", type="linelist")
+    parser.addini("thread_leaks_allow", "names of threads that may be left behind: one regex per line", type="linelist")
     parser.addini("thread_leaks_allow_daemons", "whether daemons may be left behind", type="bool", default=False)
-    parser.addini("thread_leaks_grace", "seconds that the threads of a test have to end, all together", default="1")
+    parser.addini("thread_leaks_grace", "how many seconds the threads of a test have to end, all together", default="1")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "thread_leaks(mode=None, *, allow=(), allow_daemons=False): what happens if this test leaves threads behind: "
-        "'error', 'warn' or 'off'; names (one regex, or several) of threads that it may leave, and whether it may "
+        "'error', 'warn' or 'off'; the names of threads that it may leave (one regex, or several), and whether it may "
         "leave daemons.",
     )
     mode = config.getoption("thread_leaks") or config.getini("thread_leaks")

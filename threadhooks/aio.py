@@ -98,12 +98,12 @@ async def exited(thread: threading.Thread) -> ThreadInfo:
     By then all hooks of the thread have run, and ``thread.join()`` does not block. Any number of tasks, in any number
     of loops, may wait for the same thread. Cancelling leaves nothing connected.
 
-    If the thread has already exited, this returns at once. Nothing is kept of such a thread, so the record is made from
-    the thread object, and its `attached_at` is ``math.nan``.
+    If the thread has already exited, this returns at once. No record of such a thread is kept, so one is made from the
+    thread object, and its `attached_at` is ``math.nan``.
 
     Raises `TypeError` for anything but a thread, and `RuntimeError` if the end would never be reported:
 
-    - if the thread has not been started or is the current one, as `threading.Thread.join` does;
+    - if the thread has not been started or is the current one (as in `threading.Thread.join`);
     - if it is not attached and was not started under `threadhooks.install`. It may have been started just now, so this
       error comes a tenth of a second later, unless the thread attaches itself meanwhile;
     - for the main thread, if the current thread is not a daemon: the main thread joins it before it exits;
@@ -190,7 +190,7 @@ class Exits:
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Stop following: drop the records that were not taken, and end the iteration, also in a task that waits."""
+        """Stop following: drop the records that were not taken, and end the iteration, even in a waiting task."""
         self._closed = True
         self._leave()
         self._queue.put_nowait(None)
@@ -208,7 +208,7 @@ def exits() -> Exits:
     """Follow the exits of all threads: ``async for info in exits()`` yields the `ThreadInfo` of each.
 
     Reports every attached thread, and every thread started under `threadhooks.install`, that exits after this call.
-    All hooks of the thread have run by then, and ``info.thread.join()`` does not block. Records are kept in memory,
+    By then all hooks of the thread have run, and ``info.thread.join()`` does not block. Records are kept in memory,
     without a limit, until they are taken: no exit is left out, and a slow loop delays no thread.
 
     The iterator disconnects itself in `Exits.aclose`, and as soon as nothing refers to it, for instance after a
@@ -274,11 +274,11 @@ def connect(
     becomes a task, with the context variables of the call of `connect`. Tasks begin in the order of the signals. The
     thread does not wait for them, and may be over when they run. They keep `exception` alive until they are done.
 
-    Returns a `Connection`, whose `disconnect` ends it. `receiver` is held strongly until then, or until the signal is
-    sent after the loop was closed.
+    Returns a `Connection`; call its `disconnect` to stop. `receiver` is held strongly until then, or until the first
+    signal after the loop was closed.
 
-    What the receiver raises goes to `threading.excepthook`, as with other hooks. But `KeyboardInterrupt` stops the
-    loop, as in any task, and cancelling a task is not a failure.
+    What the receiver raises goes to `threading.excepthook`, as with other hooks. `KeyboardInterrupt` stops the loop, as
+    it does in any task. Cancelling a task is not a failure.
 
     Raises `TypeError` if `receiver` is not a coroutine function, and `RuntimeError` if no event loop is running.
     """

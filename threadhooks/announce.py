@@ -75,12 +75,12 @@ _traceback: Any = vars(BaseException)["__traceback__"]
 def announced() -> Generator[ThreadInfo, None, None]:
     """Announce the current thread for the length of the ``with`` block, as `install` does for the length of `run()`.
 
-    Emits `thread_started`. At the end, whether the block raised or not, it runs the early cleanups and emits
-    `thread_exiting`. Yields the thread's `ThreadInfo`. Inside another such block, under `install`, or in a hook of the
-    thread's exit, it does nothing.
+    At the start, emits `thread_started`. At the end, whether the block raised or not, runs the early cleanups and emits
+    `thread_exiting`. Yields the thread's `ThreadInfo`. Does nothing else inside another such block, in a thread started
+    under `install`, or in a hook of the thread's exit.
 
-    Raises `RuntimeError` after the exit of the thread, and if the block ends in another thread (as a block in a
-    generator may) or while the thread's locals are being destroyed.
+    Raises `RuntimeError` after the exit of the thread. At its end, raises it if that comes in another thread (as it may
+    for a block in a generator), or while the thread's locals are being destroyed.
     """
     attachment = current()
     ident = get_ident()
@@ -108,7 +108,7 @@ def _end_block(attachment: Attachment, info: ThreadInfo, error: BaseException | 
     here = get_ident()
     if announcing.get(here) is not attachment or _active.get(here) is not info.thread:
         thread = describe(info.thread)
-        raise RuntimeError(f"the announced() block of {thread} ends in another thread, or after its thread has ended")
+        raise RuntimeError(f"the announced() block of {thread} ends in another thread, or after that thread has ended")
     attachment.end_of_run(error)
 
 
@@ -306,10 +306,10 @@ def _patch() -> None:
 
 
 def install() -> None:
-    """Make every `threading.Thread` that is started from now on announce itself: pools, timers, daemons, subclasses.
+    """Make every `threading.Thread` that is started from now on emit lifecycle signals, even in a pool.
 
-    Each emits, in itself, `thread_started` before `run()`, `thread_exiting` after it, and `thread_exited` at the end.
-    Installing twice is the same as once. May be called in any thread.
+    Such a thread announces itself, whatever its class: it emits `thread_started` before `run()`, `thread_exiting` after
+    it, and `thread_exited` at its end. Installing twice is the same as once. May be called in any thread.
     """
     global _wanted
     _wanted = True

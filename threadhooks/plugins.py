@@ -149,12 +149,12 @@ class Plugin:
 
     It holds its receivers strongly, until `close`. As a context manager, it closes itself.
 
-    Raises `TypeError` for a name that is no string, and `ValueError` for one that is empty or in use.
+    Raises `TypeError` for a name that is not a string, and `ValueError` for one that is empty or in use.
     """
 
     def __init__(self, name: str) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"the name of a plugin is a string, not {name!r}")
+            raise TypeError(f"the name of a plugin must be a string, not {name!r}")
         if not name:
             raise ValueError("the name of a plugin must not be empty")
         self._name = name
@@ -166,7 +166,7 @@ class Plugin:
 
     @property
     def name(self) -> str:
-        """The name that was passed to it."""
+        """The name of the plugin."""
         return self._name
 
     @property
@@ -188,8 +188,8 @@ class Plugin:
     def thread_started(self, receiver: ReceiverT) -> ReceiverT:
         """Decorator: connect `receiver` to the signal `thread_started`; return it.
 
-        Raises `TypeError` if its signature shows that it can't be called with what the signal sends, or if it is a
-        coroutine or generator function; and `RuntimeError` if the plugin is closed.
+        Raises `TypeError` if `receiver` is a coroutine or generator function, or if its signature shows that it can't
+        be called with what the signal sends. Raises `RuntimeError` if the plugin is closed.
         """
         return self._connect(thread_started, receiver)
 
@@ -216,7 +216,8 @@ class Plugin:
     def register(self, func: F, /, *args: Any, **kwargs: Any) -> F:
         """Call ``func(*args, **kwargs)`` when the current thread ends, in that thread. Used like `atexit.register`.
 
-        Returns `func`, so that it works as a decorator. Thread-locals are gone by then: pass what it needs.
+        Returns `func`, so that it works as a decorator. Thread-locals are gone when `func` is called: pass what it
+        needs as arguments.
 
         Raises `TypeError` if `func` can't be called or is a coroutine or generator function, and `RuntimeError` if the
         plugin is closed or the exit of the thread has been announced.
@@ -227,7 +228,7 @@ class Plugin:
         """Like `register`, but call it as soon as `run()` has returned or raised: thread-locals are still there.
 
         That needs a thread that announces itself (see `install` and `announced`), or the main thread. In any other
-        thread, `func` is called when the thread ends, and a `ResourceWarning`, which ``-X dev`` shows, says so.
+        thread, `func` is called when the thread ends, and a `ResourceWarning` says so (``-X dev`` shows it).
         """
         return self._register(func, args, kwargs, True)
 
@@ -289,11 +290,11 @@ class Plugin:
     def close(self, *, run: bool = False) -> None:
         """Remove every receiver and every cleanup, in every thread; wait for those that other threads are running.
 
-        With `run`, the cleanups of the current thread are called now, last in, first out; what they raise is reported
-        as at the end of a thread. Closing a closed plugin only waits.
+        With `run`, the current thread's cleanups are called now, last in, first out. What they raise is reported as at
+        the end of a thread. Closing a closed plugin only waits.
 
-        May be called in a hook, of this plugin or any other. Then it does not wait, since the hooks that it would wait
-        for may be waiting for this one.
+        May be called in a hook of this plugin or of any other. It does not wait then, because the hooks that it would
+        wait for may be waiting for this one.
         """
         run = bool(run)  # which may raise
         self._closed = True

@@ -39,7 +39,7 @@ from .announce import before_start, installed
 
 
 class ThreadLeakWarning(pytest.PytestWarning):
-    """A test has left threads behind, or a hook has failed during it, where ``--thread-leaks=warn`` is in force."""
+    """A test has left threads behind, or a hook has failed during it, under ``--thread-leaks=warn``."""
 
 
 class _Test:

@@ -42,14 +42,15 @@ class PerThread(Generic[P, T_co]):
     """A resource of which each thread has its own value; made by `per_thread`.
 
     A call returns the current thread's value, and opens it if there is none yet. Each set of arguments has its own
-    value. Arguments must be hashable, and equal ones, such as 1 and 1.0, are the same; but it matters whether they are
-    passed by position or by name, and whether a default is passed. For a method, each instance has its own values. Its
-    class must allow weak references, since ``self`` is a `weakref.proxy`. When the instance dies, its values are
-    closed: at once in the thread in which it dies, in others when they next use any resource or register anything, and
-    at their end at the latest.
+    value. Arguments must be hashable. Equal ones, such as 1 and 1.0, are the same; but it matters whether an argument
+    is passed by position or by name, and whether a default is passed or left out.
 
-    If opening fails, the call raises, and nothing is kept. After the exit of the thread it raises `RuntimeError`. If
-    closing fails at the end of a thread, that is reported to `threading.excepthook`.
+    For a method, each instance has its own values. The class must allow weak references, because ``self`` is a
+    `weakref.proxy`. When the instance dies, its values are closed: at once in the thread in which it dies, in others
+    when they next use any resource or register anything, and at their end at the latest.
+
+    If opening fails, the call raises, and nothing is kept. After the exit of the thread, a call raises `RuntimeError`.
+    If closing fails at the end of a thread, that is reported to `threading.excepthook`.
     """
 
     def __init__(
@@ -85,15 +86,15 @@ class PerThread(Generic[P, T_co]):
     def close_all(self, *, anywhere: bool = False) -> None:
         """Close the values of all threads, for all arguments. From now on, calls open new ones.
 
-        The current thread's are closed now, the newest first. Every other thread closes its own when it next uses any
-        resource or registers anything, and at its end at the latest. With `anywhere`, all are closed now, in the
-        calling thread: use it only for values that any thread may close, even while another thread is using them.
+        The current thread's values are closed now, the newest first. Every other thread closes its own when it next
+        uses any resource or registers anything, and at its end at the latest. With `anywhere`, all are closed now, in
+        the calling thread: use it only for values that any thread may close, even while another is using them.
 
         For a method, ``instance.method.close_all()`` closes the values of this instance, and
         ``Class.method.close_all()`` those of all instances.
 
-        If closing a value fails here, the others are still closed. Then the first exception is raised. The others are
-        reported to `threading.excepthook`, and so is what fails in other threads.
+        If closing a value fails here, the other values are still closed. Then the first exception is raised. All later
+        exceptions, and those in other threads, are reported to `threading.excepthook`.
         """
         self._opened.era = object()
         close_all(list(self._opened.values), anywhere)
@@ -218,17 +219,18 @@ def per_thread(func: Any = None, /, *, early: bool = False) -> Any:
     that thread ends.
 
     Close it in a ``finally``. If the thread announces itself (see `install`) and its `run()` raised, the exception is
-    raised at the ``yield``, and code after a ``yield`` without ``finally`` is skipped: such a resource leaks as soon as
-    any part of the program calls `install`. And never commit after the ``yield``: in a thread that does not announce
-    itself, that would commit half a transaction of a thread that crashed.
+    raised at the ``yield``. Code after a ``yield`` without a ``finally`` is then skipped, so such a resource leaks as
+    soon as any part of the program calls `install`. Never commit after the ``yield``: in a thread that does not
+    announce itself, that would commit half a transaction after a crash.
 
     If a function returns a context manager, the value is what its ``__enter__`` returns, and its ``__exit__`` closes
     it. But if that value is the manager itself and has a ``close()``, like a file or a session, ``close()`` is called
-    instead, and it is not told about a crash; a `contextlib.ExitStack` is. A database connection, whose ``with`` block
-    is a transaction, is closed by ``close()``, and not even entered. So nothing is committed here.
+    instead, and does not get the exception of a crash. (A `contextlib.ExitStack` does.) A database connection, whose
+    ``with`` block is a transaction, is closed by ``close()``, and not even entered. So nothing is committed here.
 
     With `early`, the value is closed as soon as `run()` has ended, if the thread announces itself: for values that need
-    other thread-locals when they are closed. Otherwise it is closed when the thread ends, before what is not early.
+    other thread-locals when they are closed. In other threads it is closed when the thread ends, before all values and
+    cleanups that are not early.
 
     Returns a `PerThread`. Raises `TypeError` for what can't be called, and for coroutine functions.
     """

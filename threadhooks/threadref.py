@@ -1,9 +1,9 @@
-"""`ref` and `finalize` for the current thread: the interface of PyPI's threadref 1.1.5, whose promises are kept.
+"""`ref` and `finalize` for the current thread: the interface of the package threadref 1.1.5, with its promises kept.
 
-A `ref` must be kept alive by its owner, or its callback is not called; a `finalize` keeps itself alive. Both may be
-made, read, called and dropped in any thread, at any time; what they are about is the thread that made them.
+Keep a `ref`: if it is dropped, its callback is not called. A `finalize` keeps itself alive. Both may be made, read,
+called and dropped in any thread, at any time, and are about the thread that made them.
 
-The ways in which they differ from threadref, each with its reason, are listed in the documentation (threadref).
+The documentation lists how they differ from that package, and why.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _new_reference = weakref.ref.__new__
 class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
     """A weak reference to the current thread.
 
-    `callback` is called as ``callback(ref)`` when the thread ends, in that thread, if the reference is still alive;
-    what it raises goes to `threading.excepthook`. By then this reference is dead, and so is every other one that was
-    made before the exit began.
+    `callback` is called as ``callback(ref)`` when the thread ends, in that thread, if the reference object still
+    exists. What it raises goes to `threading.excepthook`. By then this reference is dead, and so is every other one
+    that was made before the exit began.
 
     Raises `RuntimeError` once the exit of the thread has been announced.
     """
@@ -88,8 +88,8 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
 class finalize(_Finalize):  # noqa: N801
     """Call ``function(*args, **kwargs)`` when the current thread ends, in that thread.
 
-    What it raises goes to `threading.excepthook`. If the thread is a daemon and still runs when the interpreter ends,
-    the call is made by the main thread at `atexit`, unless `atexit` was set to false.
+    What it raises goes to `threading.excepthook`. If the thread is a daemon that is still running when the interpreter
+    ends, the main thread makes the call at `atexit`, unless the attribute `atexit` was set to false.
 
     Raises `RuntimeError` once the exit of the thread has been announced.
     """
@@ -130,7 +130,7 @@ class finalize(_Finalize):  # noqa: N801
         return None if state is None else state()  # type: ignore[operator]
 
     def detach(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
-        """Kill this without calling the function: ``(thread, function, args, kwargs)``, or `None` if it is dead."""
+        """Take the call back. Returns ``(thread, function, args, kwargs)``, or `None` if this is dead."""
         if unsettled:
             check_process()
         try:
@@ -145,7 +145,7 @@ class finalize(_Finalize):  # noqa: N801
         return thread, *_unpack(state)  # type: ignore[return-value]
 
     def peek(self) -> tuple[threading.Thread, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
-        """What `detach` would return, without detaching."""
+        """Return what `detach` would return, without detaching."""
         if unsettled:
             check_process()
         try:
@@ -167,7 +167,7 @@ class finalize(_Finalize):  # noqa: N801
 
     @property
     def atexit(self) -> bool:
-        """Whether a daemon's finalizer, or the main thread's, is called when the interpreter ends; false once dead."""
+        """Whether to call it when the interpreter ends, for a daemon or the main thread. False once it is dead."""
         if not self.alive:
             return False
         try:

@@ -44,11 +44,11 @@ class Place(NamedTuple):
     """A line of a program."""
 
     file: str
-    """The file that it is in, as the interpreter names it."""
+    """The path of its file, as the interpreter gives it."""
     line: int
-    """Its number in the file, from 1 on."""
+    """Its number in the file. The first line is 1."""
     function: str
-    """The function that it is in: its qualified name, on 3.10 its name."""
+    """The qualified name of the function that it is in. On Python 3.10, only the name."""
 
 
 class Raised(NamedTuple):
@@ -57,9 +57,9 @@ class Raised(NamedTuple):
     type: str
     """The name of its class, with the module unless that is `builtins`."""
     message: str
-    """Its message, cut after 500 characters."""
+    """Its message, at most 500 characters of it."""
     file: str
-    """The file in which it was raised; if that is not known, this and `function` are empty, and `line` is 0."""
+    """The file in which it was raised. If that is not known, this and `function` are empty, and `line` is 0."""
     line: int
     """The line that raised it."""
     function: str
@@ -70,13 +70,13 @@ class Life(NamedTuple):
     """What is known about one thread. Times are in seconds since the capture began."""
 
     number: int
-    """The thread's number in this capture, in the order in which threads were seen first; the main thread has 0."""
+    """Its number in this capture, in the order in which threads were first seen. The main thread is 0."""
     name: str
-    """Its name, the last one if it had several."""
+    """Its name; the last one, if it was renamed."""
     target: str | None
     """The function that it runs, with its module, if that is known."""
     ident: int
-    """Its `threading.get_ident()`; 0 as long as it has none."""
+    """Its `threading.get_ident()`, or 0 until it has one."""
     native_id: int | None
     """Its `threading.get_native_id()`, if that is known."""
     main: bool
@@ -84,34 +84,34 @@ class Life(NamedTuple):
     daemon: bool
     """Whether it is a daemon."""
     foreign: bool
-    """Whether it was not started by `threading`, but by C code or `_thread`."""
+    """Whether it was started by C code or `_thread`, not by `threading`."""
     started: float | None
-    """When `start()` was called; of a foreign thread, when it was attached. `None` if it is older than the capture."""
+    """When `start()` was called; for a foreign thread, when it was attached. `None` if that was before the capture."""
     run_ended: float | None
-    """When its `run()` had returned or raised. `None` if it has not, or if nobody noticed."""
+    """When its `run()` had returned or raised. `None` if it has not, or if that was not noticed."""
     ended: float | None
-    """When its hooks had run as well, if it has any. `None` if it has not ended."""
+    """When its hooks, too, had run. `None` if it has not ended."""
     parent: int | None
-    """The number of the thread that started it, if that is known and was not left out."""
+    """The number of the thread that started it. `None` if that is not known, or was left out because of `limit`."""
     started_at: Place | None
-    """The line that called `start()`; of a worker of a pool, the line that made the pool do so."""
+    """The line that called `start()`; for a pool's worker, the line that made the pool start it."""
     now: Place | None
-    """Where it is now, or was when the capture ended: its innermost line outside the standard library."""
+    """Its innermost line outside the standard library, now or when the capture ended."""
     exception: Raised | None
-    """What `run()` raised. `SystemExit` does not count, as `threading` ignores it, too."""
+    """What `run()` raised. `SystemExit` does not count, because `threading` ignores it."""
 
 
 class Failure(NamedTuple):
     """A hook that has failed."""
 
     thread: int | None
-    """The number of the thread in which it failed, unless that was left out."""
+    """The number of the thread in which it failed. `None` if that thread was left out because of `limit`."""
     time: float
-    """When, in seconds since the capture began."""
+    """When it failed, in seconds since the capture began."""
     name: str
     """The name of the hook, with its module."""
     owner: str | None
-    """The name of the plugin that it belongs to, if it belongs to one."""
+    """The name of the plugin that it belongs to, if any."""
     error: str
     """The class of the exception that it raised, and its message."""
 
@@ -125,9 +125,9 @@ class _Seen(NamedTuple):
 class Timeline:
     """Capture what the threads of this process do, for the length of a ``with`` block.
 
-    Every `threading.Thread` that is started meanwhile announces itself, as under `install`. Of the threads that have
-    ended, the first `limit` are kept, or all of them if it is `None`; later ones are seen while they run, and then
-    counted, in `left_out`.
+    Every `threading.Thread` that is started during the block announces itself, as under `install`. Of the threads that
+    have ended, the first `limit` are kept, or all of them if it is `None`. Later ones are shown while they run, and
+    only counted after that, in `left_out`.
 
     Raises `TypeError` if `limit` is not an integer, and `ValueError` if it is less than 1. A second ``with`` block
     raises `RuntimeError`.
@@ -136,9 +136,9 @@ class Timeline:
     def __init__(self, *, limit: int | None = 10_000) -> None:
         if limit is not None:
             if not isinstance(limit, int):
-                raise TypeError(f"limit is an integer or None, not {limit!r}")
+                raise TypeError(f"limit must be an integer or None, not {limit!r}")
             if limit < 1:
-                raise ValueError(f"limit is at least 1, not {limit}")
+                raise ValueError(f"limit must be at least 1, not {limit}")
         self._limit = limit
         self._program = ""
         self._capture = Capture(sys.maxsize if limit is None else limit)
@@ -148,7 +148,7 @@ class Timeline:
 
     def __enter__(self) -> Self:
         if self._entered:
-            raise RuntimeError("a Timeline captures once: make another one")
+            raise RuntimeError("a Timeline captures only once: make another one")
         self._entered = True
         if sys.argv:
             self._program = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
@@ -172,24 +172,24 @@ class Timeline:
 
     @property
     def threads(self) -> tuple[Life, ...]:
-        """The threads, in the order in which they were seen first. During the block, as they are now."""
+        """The threads, in the order in which they were first seen. During the block, as they are now."""
         return self._seen().lives
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """The hooks that have failed, in order; at most `limit` of them."""
+        """The hooks that have failed, oldest first; at most `limit` of them."""
         return self._seen().failures
 
     @property
     def left_out(self) -> int:
-        """How many threads have ended and are not in `threads`, because of `limit`."""
+        """How many threads that have ended are missing from `threads`, because of `limit`."""
         return self._capture.left_out
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything as plain dicts and lists, for `json` or a table: what `save` makes its files of.
+        """Return everything as plain dicts and lists, for `json` or a table. `save` makes its files from this.
 
-        ``threads`` and ``hooks`` are what `threads` and `failures` are. ``summary`` counts all threads but the main
-        one, and those that were left out as well.
+        ``threads`` and ``hooks`` have what `threads` and `failures` have. ``summary`` counts all threads except the
+        main one, including those that were left out.
         """
         seen = self._seen()
         capture = self._capture
@@ -216,10 +216,10 @@ class Timeline:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to `path`, whose suffix says whether it becomes a page, an image for documents, or a trace.
+        """Write the capture to `path`. The suffix says what it becomes: a page, an image for documents, or a trace.
 
         ``.html`` is one file that needs no others, ``.svg`` is an image, and ``.json`` is in the Trace Event Format,
-        which Perfetto opens. Raises `ValueError` for any other suffix, and `OSError` if it can't be written.
+        which Perfetto opens. Raises `ValueError` for any other suffix, and `OSError` if the file can't be written.
         """
         path = Path(path)
         form = suffix(path)

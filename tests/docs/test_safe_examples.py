@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(ROOT.glob("docs/how-to/*.md"))
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 PROGRAMS = [*sorted(ROOT.glob("tests/integration/examples/**/*.py")), *sorted(ROOT.glob("threadhooks/**/*.py"))]
 
 
@@ -52,4 +52,5 @@ def test_what_follows_the_yield_is_never_skipped(function: ast.FunctionDef) -> N
 def test_examples_are_found() -> None:
     """The check above looks at something: at pages as well as at programs."""
     names = {name for name, _ in RESOURCES}
-    assert {"connections.md", "native-runtimes.md", "web_server.py", "database.py"} <= names
+    pages = {"README.md", "index.md", "getting-started.md", "connections.md", "native-runtimes.md"}
+    assert pages | {"web_server.py", "database.py"} <= names

@@ -29,7 +29,10 @@ SEARCHES = {
     "Celery": "how-to/celery",
     "Prometheus": "how-to/monitoring",
     "Qt": "how-to/qt",
+    "timeline": "how-to/timeline",
+    "pytest": "how-to/pytest",
     "leak": "how-to/leaked-threads",
+    "connection": "how-to/connections",
     "fork": "faq",
 }
 

@@ -23,7 +23,7 @@ def test_example() -> None:
 
 
 def test_late_hooks(program: Callable[..., object]) -> None:
-    """A thread's clean-ups have run when `join()` returns, in another greenlet of the same OS thread.
+    """A thread's cleanups have run when `join()` returns, in another greenlet of the same OS thread.
 
     `current_thread()` is the one that exits all the same, and nothing stays behind in `threading.enumerate()`.
     """
@@ -109,7 +109,7 @@ def test_patched_too_late(program: Callable[..., object]) -> None:
 
 
 def test_the_thread_pool_of_gevent(program: Callable[..., object]) -> None:
-    """The real threads of gevent's thread pool run their clean-ups, too, when the pool is killed."""
+    """The real threads of gevent's thread pool run their cleanups, too, when the pool is killed."""
     assert program("""
         from gevent import monkey
         monkey.patch_all()

@@ -74,7 +74,7 @@ def test_a_worker_that_goes_on_is_reported(ending: Run, impatience: str) -> None
     interrupted, lost, *rest = out.splitlines(keepends=True)
     assert interrupted == "MainThread: KeyboardInterrupt\n"
     assert lost.startswith("MainThread: reported worker the exit of <Thread(worker, ")
-    assert "will not be seen, since the interpreter ends before it; not run: [<function say at " in lost
+    assert "was missed: the interpreter ended first; not run: [<function say at " in lost
     assert lost.endswith("__main__.say of plugin 'program']\n")
     assert ("".join(rest), err, code) == (MAIN, "", 0)
 

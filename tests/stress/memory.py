@@ -2,7 +2,7 @@
 
     python -m tests.stress.memory --threads 1000000
 
-Every thread registers clean-ups, from its body and from a hook, logs from a hook, has a hook that fails, resolves
+Every thread registers cleanups, from its body and from a hook, logs from a hook, has a hook that fails, resolves
 references, connects a receiver to itself, and opens a resource. After a warm-up, three figures are taken again and
 again: the resident size, the objects that the collector knows, and the blocks that are allocated. A leak of one object
 a thread shows in the last two within a few hundred threads. A figure grows if the least of its later samples is above

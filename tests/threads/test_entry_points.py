@@ -100,7 +100,11 @@ FAILING = {
     "at the import": Failing("thp_bad:setup", "raise LookupError('at the import')", "LookupError: at the import"),
     "no attribute": Failing("thp_bad:setup", "", "AttributeError: module 'thp_bad' has no attribute 'setup'"),
     "raises": Failing("thp_bad:setup", "def setup(plugin): 1 / 0", "ZeroDivisionError: division by zero"),
-    "exits": Failing("thp_bad:setup", "import sys\ndef setup(plugin): sys.exit('no')", "ImportError: thp_bad:setup ex"),
+    "exits": Failing(
+        "thp_bad:setup",
+        "import sys\ndef setup(plugin): sys.exit('no')",
+        "ImportError: thp_bad:setup raised SystemExit: no",
+    ),
     "cancelled": Failing(
         "thp_bad:setup", "import asyncio\ndef setup(plugin): raise asyncio.CancelledError('no')", "CancelledError: no"
     ),
@@ -150,9 +154,9 @@ def test_a_report_tells_where_the_fault_is(site: Site, failing: Failing, reports
     site.load()
     [note] = reports[0].exc_value.__notes__
     assert note == (
-        f"raised by the plugin 'bad' ({failing.value}) of thp-bad 1.0, which "
-        f"{site.path}/thp_bad-1.0.dist-info/entry_points.txt announces: "
-        "repair it, or uninstall it, a hook of threadhooks"
+        f"raised by the plugin 'bad' ({failing.value}) of thp-bad 1.0 (declared in "
+        f"{site.path}/thp_bad-1.0.dist-info/entry_points.txt; "
+        "repair or uninstall it), a hook of threadhooks"
     )
 
 

@@ -52,7 +52,7 @@ def test_a_plugin_has_a_name_and_is_open() -> None:
 @pytest.mark.parametrize(
     ("name", "error", "why"),
     [
-        *[(name, TypeError, "the name of a plugin is a string, not") for name in (None, 1, b"name", ("name",))],
+        *[(name, TypeError, "the name of a plugin must be a string, not") for name in (None, 1, b"name", ("name",))],
         ("", ValueError, "must not be empty"),
     ],
 )
