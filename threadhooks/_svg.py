@@ -15,7 +15,7 @@ from typing import Any
 
 from ._lanes import Lane, Thread, alive, begin, end, lanes, look, never_ended, state
 
-WIDTH, GUTTER, EDGE = 960, 196, 24  # pixels: the image, the column of names, the margins
+WIDTH, GUTTER, EDGE = 960, 220, 24  # pixels: the image, the column of names, the margins
 LEFT, RIGHT = GUTTER + EDGE, WIDTH - EDGE - 10
 ROWS = 40  # as many are drawn
 APART = (4, 100)  # lanes and lives of a group that are still drawn one by one
