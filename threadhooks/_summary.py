@@ -77,8 +77,9 @@ def _lines(data: dict[str, Any], folder: str) -> Iterator[str]:
         longest = threads[count["longest"]]
         yield _line("longest", f"{longest['name']}, {_time(_length(longest, data['duration']))}")
     yield from _several("crashed", [_crash(thread, folder) for thread in threads.values() if thread["exception"]])
-    left = [_left(thread, folder) for thread in threads.values() if thread["ended"] is None]
-    yield from _several("never ended", left)
+    left = [thread for thread in threads.values() if thread["ended"] is None]
+    left.sort(key=lambda thread: thread["daemon"] or thread["foreign"])  # those that nobody expects come first
+    yield from _several("never ended", [_left(thread, folder) for thread in left])
     names = {thread["number"]: thread["name"] for thread in data["threads"]}
     yield from _several("hook failed", [_hook(hook, names) for hook in data["hooks"]])
 
