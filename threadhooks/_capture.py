@@ -46,6 +46,10 @@ _START_FOR_OTHERS = frozenset(
 )
 _LONGEST_MESSAGE = 500  # characters of what an exception says
 
+# Bound here for speed. `threading` never replaces this dict, not even in a forked child.
+_active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
+_getframe = sys._getframe
+
 _open: dict[Capture, None] = {}
 
 
@@ -150,7 +154,7 @@ class Capture:
     # The rest is called in every thread, from finalizers, too.
 
     def _starts(self, thread: Any) -> None:
-        frame: FrameType = sys._getframe(2)  # beyond this, and who calls it
+        frame: FrameType = _getframe(2)  # beyond this, and who calls it
         while frame.f_globals.get("__name__") in _START_FOR_OTHERS and frame.f_back is not None:
             frame = frame.f_back
         record = Record()
@@ -164,7 +168,7 @@ class Capture:
             record.target = _target(thread)
         live = self.live
         # Not current_thread(), which would make a dummy for a foreign thread.
-        record.parent = live.get(id(threading._active.get(get_ident())))  # type: ignore[attr-defined]
+        record.parent = live.get(id(_active.get(get_ident())))
         key = id(thread)
         if key in live:
             self._bury(live.pop(key, None))
@@ -217,7 +221,7 @@ class Capture:
             with self.lock:
                 self.left_out_failures += 1
             return
-        record = self.live.get(id(thread or threading._active.get(get_ident())))  # type: ignore[attr-defined]
+        record = self.live.get(id(thread or _active.get(get_ident())))
         owner = getattr(hook, "plugin", None)
         name, plugin = describe(hook), None
         if isinstance(owner, Plugin):

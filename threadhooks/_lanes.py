@@ -52,6 +52,11 @@ def state(thread: Thread) -> str:
     return "running" if may_stay else "leaked"
 
 
+def never_ended(thread: Thread) -> bool:
+    """Whether it still ran when the capture ended. The main thread always does, which is nothing to be told."""
+    return thread["ended"] is None and not thread["main"]
+
+
 def look(thread: Thread) -> str:
     """How it is drawn: that a thread crashed or leaked matters more than what kind of thread it was."""
     if state(thread) in ("crashed", "leaked"):
@@ -61,9 +66,11 @@ def look(thread: Thread) -> str:
 
 
 def alive(threads: Iterable[Thread]) -> list[tuple[float, int]]:
-    """How many threads were alive from each moment on at which that changed."""
+    """How many threads were alive besides the main one, from each moment on at which that changed."""
     changes: dict[float, int] = {}
     for thread in threads:
+        if thread["main"]:
+            continue
         changes[begin(thread)] = changes.get(begin(thread), 0) + 1
         if thread["ended"] is not None:
             ended = end(thread, 0.0)

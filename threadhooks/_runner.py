@@ -217,7 +217,7 @@ class _Ending:
         self.timeline.__exit__(None, None, None)
         data = self.timeline.as_dict()
         if self.json_to is None:
-            _write(2, summary(data, self.folder))
+            _write(2, summary(data, self.folder, _width(2)))
         else:
             text = json.dumps(data, indent=2) + "\n"
             if self.json_to == Path("-"):
@@ -282,6 +282,14 @@ class _Default(int):
             self.sum_up()
         finally:
             os.kill(os.getpid(), signum)
+
+
+def _width(descriptor: int) -> int | None:
+    """How many columns a terminal has; `None` for a file or a pipe."""
+    try:
+        return os.get_terminal_size(descriptor).columns or None
+    except OSError:
+        return None
 
 
 def _write(descriptor: int, text: str) -> None:

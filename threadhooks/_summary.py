@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -41,9 +42,19 @@ def _most_at_once(threads: list[dict[str, Any]]) -> int:
     return most
 
 
-def summary(data: dict[str, Any], folder: str) -> str:
-    """Return the lines for what `Timeline.as_dict` has returned. Files in `folder` are named relative to it."""
-    return "".join(f"{line.rstrip()}\n" for line in _lines(data, folder))
+def summary(data: dict[str, Any], folder: str, width: int | None = None) -> str:
+    """Return the lines for what `Timeline.as_dict` has returned. Files in `folder` are named relative to it.
+
+    Lines that are longer than `width` go on in the next one, below what they tell.
+    """
+    lines = (line.rstrip() for line in _lines(data, folder))
+    return "".join(f"{part}\n" for line in lines for part in (_wrapped(line, width) if width else [line]))
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    # No name or path is broken: it could be neither read nor copied.
+    indent = " " * 24
+    return textwrap.wrap(line, max(width, 60), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _lines(data: dict[str, Any], folder: str) -> Iterator[str]:
@@ -66,8 +77,9 @@ def _lines(data: dict[str, Any], folder: str) -> Iterator[str]:
         longest = threads[count["longest"]]
         yield _line("longest", f"{longest['name']}, {_time(_length(longest, data['duration']))}")
     yield from _several("crashed", [_crash(thread, folder) for thread in threads.values() if thread["exception"]])
-    left = [_left(thread, folder) for thread in threads.values() if thread["ended"] is None]
-    yield from _several("never ended", left)
+    left = [thread for thread in threads.values() if thread["ended"] is None]
+    left.sort(key=lambda thread: thread["daemon"] or thread["foreign"])  # those that nobody expects come first
+    yield from _several("never ended", [_left(thread, folder) for thread in left])
     names = {thread["number"]: thread["name"] for thread in data["threads"]}
     yield from _several("hook failed", [_hook(hook, names) for hook in data["hooks"]])
 
@@ -77,12 +89,12 @@ def _line(label: str, text: str) -> str:
 
 
 def _several(label: str, items: list[tuple[str, str]]) -> Iterator[str]:
-    """A line for each pair of a name and of what is said of it; of those of which the same is said, one."""
-    same = Counter(text for _, text in items)
-    first = {text: name for name, text in reversed(items)}
-    for text, count in list(same.items())[:_MOST]:
-        head, *rest = text.split("\n")
-        yield _line(label, f"{first[text]}{head}" + (f" and {count - 1:,} more like it" if count > 1 else ""))
+    """A line for each pair of what happened and of what is told of it; where the same happened often, the first one."""
+    same = Counter(what for what, _ in items)
+    first = dict(reversed(items))
+    for what, count in list(same.items())[:_MOST]:
+        head, *rest = first[what].split("\n")
+        yield _line(label, head + (f" and {count - 1:,} more like it" if count > 1 else ""))
         yield from (_line("", f"  {line}") for line in rest)
     if len(same) > _MOST:
         yield _line("", f"... and {len(items) - sum(list(same.values())[:_MOST]):,} more")
@@ -91,7 +103,9 @@ def _several(label: str, items: list[tuple[str, str]]) -> Iterator[str]:
 def _crash(thread: dict[str, Any], folder: str) -> tuple[str, str]:
     raised = thread["exception"]
     text = f": {raised['type']}: {raised['message']}".removesuffix(": ").replace("\n", " ")
-    return thread["name"], f"{text}\nraised at   {_place(raised, folder)}" if raised["file"] else text
+    if raised["file"]:
+        text += f"\nraised at   {_place(raised, folder)}"
+    return text, f"{thread['name']}{text}"
 
 
 def _left(thread: dict[str, Any], folder: str) -> tuple[str, str]:
@@ -100,13 +114,14 @@ def _left(thread: dict[str, Any], folder: str) -> tuple[str, str]:
         lines.append(f"started at  {_place(thread['started_at'], folder)}")
     if thread["now"]:
         lines.append(f"is now at   {_place(thread['now'], folder)}")
-    return thread["name"], "\n".join(lines)
+    text = "\n".join(lines)
+    return text, f"{thread['name']}{text}"
 
 
 def _hook(hook: dict[str, Any], names: dict[int, str]) -> tuple[str, str]:
-    owner = f" of plugin {hook['owner']!r}" if hook["owner"] else ""
+    name = hook["name"] + (f" of plugin {hook['owner']!r}" if hook["owner"] else "")
     error = hook["error"].replace("\n", " ")
-    return f"{hook['name']}{owner}", f", in {names.get(hook['thread'], 'a thread left out')}: {error}"
+    return f"{name}: {error}", f"{name}, in {names.get(hook['thread'], 'a thread left out')}: {error}"
 
 
 def _place(place: dict[str, Any], folder: str) -> str:

@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ._lanes import Lane, Thread, alive, begin, end, lanes, look, state
+from ._lanes import Lane, Thread, alive, begin, end, lanes, look, never_ended, state
 
-WIDTH, GUTTER, EDGE = 960, 196, 24  # pixels: the image, the column of names, the margins
+WIDTH, GUTTER, EDGE = 960, 220, 24  # pixels: the image, the column of names, the margins
 LEFT, RIGHT = GUTTER + EDGE, WIDTH - EDGE - 10
 ROWS = 40  # as many are drawn
 APART = (4, 100)  # lanes and lives of a group that are still drawn one by one
@@ -81,8 +81,8 @@ class _Drawing:
         most = max((count for _, count in self.alive), default=0)
         hooks, left_out = len(self.data["hooks"]), self.data["left_out"]
         facts = [
-            counted(len(self.threads), "thread"),
-            f"{most:,} at one time",
+            counted(sum(not thread["main"] for thread in self.threads), "thread") + " besides main",
+            f"{self.data.get('summary', {}).get('most_at_once', most):,} at one time",
             *trouble(self.threads),
             *([f"{counted(hooks, 'hook')} failed"] if hooks else []),
             *([f"{counted(left_out, 'more thread')} left out"] if left_out else []),
@@ -172,7 +172,7 @@ class _Drawing:
         words = "" if thread["main"] else in_words(end(thread, self.duration) - begin(thread))
         if thread["exception"]:
             words += f" · {thread['exception']['type']}"
-        elif state(thread) == "leaked":
+        elif never_ended(thread):
             words += " · never ended"
         needed = 6.2 * len(words) + 8
         beside = 13 if thread["exception"] or thread["ended"] is None else 6
@@ -200,7 +200,7 @@ class _Drawing:
         right = self.x(end(thread, self.duration))
         kind = look(thread)
         if thread["ended"] is None:
-            self.marked("open", right, y, _arrows(right + 1, y, kind))
+            self.marked("open", right, y, _arrows(right + 1, y, kind, twice=not thread["main"]))
         if thread["exception"]:
             self.marked("crashed", right, y, _cross(right, y))
         for hook in self.hooks.get(thread["number"], ()):
@@ -225,7 +225,7 @@ class _Drawing:
             if kind == "crashed":
                 self.marks["legend", 0, 0] = _cross(x + 22, y - 4)
             if kind == "leaked":
-                self.marks["legend", 1, 0] = _arrows(x + 22, y - 4, kind)
+                self.marks["legend", 1, 0] = _arrows(x + 22, y - 4, kind, twice=True)
             x += 38
             self.text(x, y, words, "quiet")
             x += 7 * len(words) + 22
@@ -283,10 +283,10 @@ def _diamond(x: float, y: float) -> str:
     )
 
 
-def _arrows(x: float, y: float, kind: str) -> str:
-    """Where the end would be: twice for a thread that should have had one."""
-    twice = "m4.5,-10l5,5l-5,5" if kind == "leaked" else ""
-    return f'<path class="open {kind}-line" d="M{x:g},{y - 5:g}l5,5l-5,5{twice}"/>'
+def _arrows(x: float, y: float, kind: str, *, twice: bool) -> str:
+    """Where the end would be; twice, unless it is the main thread."""
+    second = "m4.5,-10l5,5l-5,5" if twice else ""
+    return f'<path class="open {kind}-line" d="M{x:g},{y - 5:g}l5,5l-5,5{second}"/>'
 
 
 def tick_step(duration: float) -> float:
@@ -313,9 +313,10 @@ def in_words(seconds: float) -> str:
 
 def trouble(threads: Iterable[Thread]) -> list[str]:
     """How many crashed, and how many never ended: what isn't zero."""
-    states = [state(thread) for thread in threads]
-    said = (("crashed", "crashed"), ("leaked", "never ended"))
-    return [f"{states.count(kind):,} {words}" for kind, words in said if kind in states]
+    threads = list(threads)
+    crashed = sum(state(thread) == "crashed" for thread in threads)
+    left = sum(never_ended(thread) for thread in threads)
+    return [f"{count:,} {words}" for count, words in ((crashed, "crashed"), (left, "never ended")) if count]
 
 
 def short(text: object, letters: int) -> str:

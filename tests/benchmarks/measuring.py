@@ -97,7 +97,9 @@ def working(row: Row, sizes: Sizes) -> Generator[Callable[[Literal["ours", "peer
     """A process that measures one side of `row`, or the other, whenever it is asked to."""
     module = __name__.replace("measuring", "worker")
     command = [sys.executable, "-m", module, row.name, *map(str, sizes)]
-    with subprocess.Popen(command, cwd=ABOVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # In a session of its own: Ctrl-C is for this process, which ends that one.
+    with subprocess.Popen(command, cwd=ABOVE, text=True, start_new_session=True, **pipes) as process:
 
         def measure(side: str) -> float:
             assert process.stdin is not None

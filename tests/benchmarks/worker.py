@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 
 # Each adds its rows.
@@ -13,7 +12,6 @@ from .measuring import ROWS, Sizes
 
 
 def main(name: str, *sizes: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who has started this process, ends it
     (row,) = (row for row in ROWS if row.name == name)
     with row.sides(Sizes(*map(int, sizes))) as sides:
         for side in sys.stdin:

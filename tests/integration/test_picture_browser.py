@@ -117,7 +117,7 @@ def small() -> dict[str, Any]:
         never_ended(3, "poller"),
         thread(4, "writer", started=4.0, run_ended=8.0, ended=8.5),
         never_ended(5, "heartbeat", daemon=True),
-        thread(6, "native", foreign=True, daemon=True, target=None, parent=None, started_at=None),
+        thread(6, "native", ended=None, foreign=True, daemon=True, target=None, parent=None, started_at=None),
         hooks=(failed(4, 8.2),),
     )
 
@@ -155,19 +155,21 @@ def test_a_click_selects(show: Callable[..., Shown], small: dict[str, Any]) -> N
 
 
 def test_the_panel_lists_what_went_wrong(show: Callable[..., Shown], small: dict[str, Any]) -> None:
-    """Without a selection the panel lists crashes, leaks and failed hooks; who may stay is no leak."""
+    """Without a selection the panel lists crashes, failed hooks, and all that never ended: leaks first."""
     page = show(small)
     told = page.get("panel").text
     for words in (
         "1 thread crashed",
         "KeyError: 'user'",
-        "1 thread never ended",
+        "3 threads never ended",
         "poller",
+        "heartbeat\ndaemon\nstarted at src/program.py:12 in main\nnow at src/program.py:77 in wait_for_more",
         "1 hook failed",
         "program.close of database",
     ):
         assert words in told
-    assert "heartbeat" not in told
+    assert told.index("poller") < told.index("heartbeat")
+    assert page.get("figures").text.split("\n")[:4] == ["6", "threads besides main", "4", "at one time"]
     assert "Nothing to report" in show(timeline(thread(0), thread(1))).get("panel").text
 
 

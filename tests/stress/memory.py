@@ -106,8 +106,9 @@ def work(place: int) -> None:
     resolve()
 
 
-def run(threads: int) -> None:
-    for _ in range(0, threads, BATCH):
+def run(threads: int, progress: str = "warming up: {:,} threads have ended", before: int = 0) -> None:
+    for ended in range(0, threads, BATCH):
+        show(progress.format(before + ended))
         batch = [threading.Thread(target=work, args=(place,)) for place in range(BATCH)]
         for thread in batch:
             thread.start()
@@ -121,8 +122,7 @@ def measure(chunk: int) -> list[str]:
     """Let threads come and go, print the figures, and return the names of those that grew."""
     samples = []
     for number in range(SAMPLES):
-        show(f"{number * chunk:,} of {SAMPLES * chunk:,} threads have ended")
-        run(chunk)
+        run(chunk, f"{{:,}} of {SAMPLES * chunk:,} threads have ended", number * chunk)
         samples.append(sample())
     show()
     grown = []
@@ -161,7 +161,6 @@ def main() -> int:
 def attempts(chunk: int, reports: list[int]) -> int:
     """Measure until it is clear whether something grows; return the exit status."""
     with threadhooks.installed():
-        show("warming up")
         run(max(chunk, 2000))
         reports[0] = 0
         for attempt in range(1, ATTEMPTS + 1):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from timelines import never_ended, raised, thread, timeline
 
 from threadhooks import _lanes
+from threadhooks._summary import counts
 
 
 def names(data: dict[str, Any]) -> list[tuple[int, str]]:
@@ -126,9 +127,9 @@ def test_states(state: str, look: str, fields: dict[str, Any]) -> None:
 
 
 def test_how_many_were_alive() -> None:
-    """The count changes as threads start and end; who follows at the same moment as another leaves changes nothing."""
+    """The count, without the main thread, changes as threads start and end, not as one follows another at once."""
     threads = [thread(0), thread(1, ended=3.0), thread(2, ended=4.0), thread(3, ended=5.0), never_ended(6)]
-    assert _lanes.alive(threads) == [(0.0, 1), (1.0, 2), (2.0, 3), (4.0, 2), (5.0, 1), (6.0, 2)]
+    assert _lanes.alive(threads) == [(1.0, 1), (2.0, 2), (4.0, 1), (5.0, 0), (6.0, 1)]
 
 
 @st.composite
@@ -161,7 +162,17 @@ def test_everybody_has_one_place(data: dict[str, Any]) -> None:
 @given(captures())
 def test_no_lane_is_wasted(data: dict[str, Any]) -> None:
     """Lives are packed into as many lanes as there are threads at one time, and into no more."""
-    lives = [one for one in data["threads"] if one["ended"] is None or one["ended"] != one["started"]]
+    others = data["threads"][1:]
+    lives = [one for one in others if one["ended"] is None or one["ended"] != one["started"]]
     threads = sorted(lives, key=_lanes.begin)
-    most = max(count for _, count in _lanes.alive(threads))
+    most = max((count for _, count in _lanes.alive(threads)), default=0)
     assert len(_lanes.pack(threads, data["duration"])) == most
+
+
+@settings(max_examples=100, deadline=None)
+@given(captures())
+def test_picture_and_summary_count_alike(data: dict[str, Any]) -> None:
+    """A picture shows as many at one time, and as many that never ended, as the summary tells."""
+    told = counts(data["threads"], data["duration"])
+    assert told["most_at_once"] == max((count for _, count in _lanes.alive(data["threads"])), default=0)
+    assert told["running"] == sum(map(_lanes.never_ended, data["threads"]))

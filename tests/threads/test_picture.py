@@ -139,7 +139,7 @@ def test_the_image_says_what_went_wrong() -> None:
         hooks=(failed(1, 1.5),), left_out=7,
     )  # fmt: skip
     summary = texts(_picture.svg(data))[1]
-    for words in ("4 threads", "1 crashed", "1 never ended", "1 hook failed", "7 more threads left out"):
+    for words in ("3 threads besides main", "1 crashed", "2 never ended", "1 hook failed", "7 more threads left out"):
         assert words in summary
 
 

@@ -60,9 +60,8 @@ const lived = (thread) => formatDuration(thread.end - thread.begin);
 const raisedWords = (exception) => (exception.message ? `${exception.type}: ${exception.message}` : exception.type);
 
 function stateWords(thread) {
-  if (thread.state === "crashed") return "crashed";
-  if (thread.state === "leaked") return "never ended";
-  return thread.state === "running" ? "still running" : "ended";
+  if (thread.state === "crashed" || thread.state === "ended") return thread.state;
+  return thread.main ? "still running" : "never ended";
 }
 
 // ---- Where everything is ----
@@ -72,7 +71,7 @@ let selected = null, hovered = null, matches = null, current = -1; // `current`:
 let narrow = false; // no room for a column of names
 let gutter = 0, width = 0, height = 0, lanesHeight = 0;
 const HEADING = 18;
-const EDGE = 10; // pixels left free at both ends of the time, for what is drawn there
+const EDGE = 14; // pixels left free at both ends of the time, for what is drawn there
 
 const crowded = data.lanes.length > 300;
 const lanes = data.lanes.map((lane) => ({ ...lane, threads: lane.threads.map((number) => byNumber.get(number)), y: 0, height: 0 }));
@@ -278,10 +277,11 @@ function drawLife(context, thread, y, barHeight, left, right) {
 /** What a life says in its lane, where there is room. */
 function lifeWords(thread) {
   const words = [];
-  if (narrow || thread.lane.size > 1) words.push(thread.name);
+  // In a lane of a group, the function that Python puts into a name is the name of the group.
+  if (narrow || thread.lane.size > 1) words.push(thread.lane.size > 1 ? thread.name.replace(/^(Thread-\d+) \(.*\)$/, "$1") : thread.name);
   if (thread.lane.size === 1 && (thread.started !== null || thread.ended !== null)) words.push(lived(thread));
   if (thread.lane.size === 1 && thread.exception) words.push(thread.exception.type);
-  if (thread.lane.size === 1 && thread.state === "leaked") words.push(thread.now ? `never ended, now at ${shortPlace(thread.now)}` : "never ended");
+  if (thread.lane.size === 1 && thread.ended === null && !thread.main && !thread.exception) words.push(thread.now ? `never ended, now at ${shortPlace(thread.now)}` : "never ended");
   return words.join(" · ");
 }
 
@@ -391,7 +391,7 @@ function drawChart() {
   }
   for (const [thread, y, size, , right] of marks) {
     if (thread.ended === null && free("open", right, y)) {
-      openMark(context, right + 1.5, y, Math.min(size, 5), colours[thread.look + "-edge"], thread.state === "leaked");
+      openMark(context, right + 1.5, y, Math.min(size, 5), colours[thread.look + "-edge"], !thread.main);
     }
     if (thread.exception && free("crash", right, y)) crashMark(context, right, y, size);
     thread.hooks.forEach((hook) => {
@@ -456,8 +456,23 @@ function drawNames(context, shown, top) {
   }
 }
 
+const indentOf = (lane) => 16 + Math.min(lane.depth, 8) * 14;
+
+function tagOf(lane) {
+  const only = lane.size === 1 ? lane.threads[0] : null;
+  return only ? (only.foreign ? "foreign" : only.daemon ? "daemon" : "") : `×${lane.size.toLocaleString("en")}`;
+}
+
+/** What the column of names needs. Of very many, the first ones must do. */
+function namesWidth() {
+  const context = chart.getContext("2d");
+  context.font = `600 12.5px ${fonts.sans}`;
+  const named = lanes.filter((lane) => lane.label !== null).slice(0, 300);
+  return Math.max(0, ...named.map((lane) => indentOf(lane) + context.measureText(`${lane.label.slice(0, 60)}${tagOf(lane)}`).width + 28));
+}
+
 function drawName(context, lane, middle) {
-  const indent = 16 + Math.min(lane.depth, 8) * 14, only = lane.size === 1 ? lane.threads[0] : null;
+  const indent = indentOf(lane), only = lane.size === 1 ? lane.threads[0] : null;
   if (lane.depth) {
     context.strokeStyle = colours.line;
     context.lineWidth = 1;
@@ -465,7 +480,7 @@ function drawName(context, lane, middle) {
     context.moveTo(indent - 9.5, middle - 12); context.lineTo(indent - 9.5, Math.round(middle) + 0.5); context.lineTo(indent - 4, Math.round(middle) + 0.5);
     context.stroke();
   }
-  const tag = only ? (only.foreign ? "foreign" : only.daemon ? "daemon" : "") : `×${lane.size.toLocaleString("en")}`;
+  const tag = tagOf(lane);
   context.font = `11px ${fonts.sans}`;
   const tagWidth = tag ? context.measureText(tag).width : 0;
   context.fillStyle = only ? colours[only.look + "-text"] : colours.muted;
@@ -505,7 +520,7 @@ const overviewX = (time) => gutter + EDGE + (time / duration) * plotWidth();
 
 function drawOverview() {
   const tall = overview.clientHeight, context = prepare(overview, overview.clientWidth, tall);
-  const base = tall - 6, room = tall - 16, yOf = (count) => base - (count / Math.max(most[1], 1)) * room;
+  const base = tall - 6, room = base - (gutter ? 10 : 18), yOf = (count) => base - (count / Math.max(most[1], 1)) * room;
   const drawArea = () => {
     context.beginPath();
     context.moveTo(overviewX(0), base);
@@ -586,7 +601,7 @@ function resize() {
   height = scroller.clientHeight;
   narrow = element("timeline").clientWidth < 620;
   placeLanes();
-  gutter = narrow ? 0 : Math.round(Math.min(250, Math.max(150, width * 0.22)));
+  gutter = narrow ? 0 : Math.round(Math.min(300, Math.max(150, width * 0.3), Math.max(150, namesWidth())));
   chart.style.width = `${width}px`;
   chart.style.height = `${height}px`;
   makeRoom(covered);

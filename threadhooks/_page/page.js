@@ -23,6 +23,9 @@ function icon(name) {
 
 const crashed = data.threads.filter((thread) => thread.state === "crashed");
 const leaked = data.threads.filter((thread) => thread.state === "leaked");
+// Those that may stay come last.
+const left = [...leaked, ...data.threads.filter((thread) => thread.ended === null && !thread.main && thread.state !== "leaked")];
+const leftLook = leaked.length ? "leaked" : "muted";
 const sheet = matchMedia("(max-width: 960px)"); // the panel lies over the lanes, and opens on demand
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -33,16 +36,17 @@ function fillHead() {
   const began = new Date(data.began * 1000);
   element("about").textContent = `Python ${data.python} · process ${data.pid} · ${began.toLocaleString()}`;
   const figure = (number, words) => make("li", {}, make("b", {}, number), words);
-  const finding = (kind, count, words) => make("li", {}, make("button", { type: "button", class: kind, onclick: () => nextFinding(kind) },
+  const finding = (kind, count, words, look = kind) => make("li", {}, make("button", { type: "button", class: look, onclick: () => nextFinding(kind) },
     make("b", {}, icon(kind), count.toLocaleString("en")), words));
+  const others = data.threads.filter((thread) => !thread.main).length;
   const longest = data.threads.reduce((best, thread) => (thread.main || (best && best.end - best.begin >= thread.end - thread.begin) ? best : thread), null);
   element("figures").append(...[
-    figure(data.threads.length.toLocaleString("en"), data.threads.length === 1 ? "thread" : "threads"),
-    figure(most[1].toLocaleString("en"), "at one time"),
+    figure(others.toLocaleString("en"), `${others === 1 ? "thread" : "threads"} besides main`),
+    figure((data.summary?.most_at_once ?? most[1]).toLocaleString("en"), "at one time"),
     longest && figure(lived(longest), "longest life"),
     figure(formatDuration(data.duration), "captured"),
     crashed.length && finding("crashed", crashed.length, "crashed"),
-    leaked.length && finding("leaked", leaked.length, "never ended"),
+    left.length && finding("leaked", left.length, "never ended", leftLook),
     data.hooks.length && finding("hook", data.hooks.length, data.hooks.length === 1 ? "hook failed" : "hooks failed"),
   ].filter(Boolean));
   if (data.left_out) {
@@ -52,7 +56,7 @@ function fillHead() {
       + `${data.limit === null ? "" : `: of those that ended, the capture has kept ${data.limit.toLocaleString("en")}`}.`
       + `${unseen > 0 ? ` Of those that are missing, ${unseen.toLocaleString("en")} crashed.` : ""}`;
   }
-  overview.setAttribute("aria-label", `Threads alive over ${formatDuration(data.duration)}: at most ${most[1]}, at ${formatDuration(most[0])}`);
+  overview.setAttribute("aria-label", `Threads alive besides the main one, over ${formatDuration(data.duration)}: at most ${most[1]}, at ${formatDuration(most[0])}`);
 }
 
 function fillLegend() {
@@ -69,9 +73,10 @@ function fillLegend() {
     [has((t) => t.look === "daemon"), swatch("daemon", "hatched"), "daemon"],
     [has((t) => t.look === "foreign"), swatch("foreign", "dashed"), "foreign"],
     [crashed.length, swatch("crashed", "", icon("crashed")), "crashed"],
+    [left.some((t) => t.look === "daemon"), swatch("daemon", "hatched open", icon("leaked")), "daemon, never ended"],
     [leaked.length, swatch("leaked", "open", icon("leaked")), "never ended"],
     [data.hooks.length, make("span", { class: "hook" }, icon("hook")), "hook failed"],
-    [has((t) => t.run_ended !== null && t.ended !== null), swatch("ended", "tail"), "thread teardown"],
+    [has((t) => t.run_ended !== null && t.ended > t.run_ended), swatch("ended", "tail"), "thread teardown"],
   ];
   element("legend").append(...items.filter(([there]) => there).map(([, mark, words]) => make("li", {}, mark, words)));
 }
@@ -83,7 +88,7 @@ const threadLink = (thread) => make("button", { type: "button", class: "link cod
 
 function badges(thread) {
   const mark = thread.state === "crashed" || thread.state === "leaked" ? icon(thread.state) : null;
-  const kinds = [thread.main && "main", thread.daemon && "daemon", thread.foreign && "foreign"].filter(Boolean);
+  const kinds = [thread.main && "main", thread.foreign ? "foreign" : thread.daemon && "daemon"].filter(Boolean);
   return [make("span", { class: `badge ${thread.look}` }, mark, stateWords(thread)), ...kinds.map((kind) => make("span", { class: `badge ${kind}` }, kind))];
 }
 
@@ -95,7 +100,7 @@ function describe(thread) {
   row("Started", thread.started === null ? "before the capture" : `at ${exact(thread.started)}`);
   if (thread.ended !== null) row("Ended", `at ${exact(thread.ended)}`);
   row("Life", thread.started === null || thread.ended === null ? `${lived(thread)} in the picture` : lived(thread));
-  if (thread.run_ended !== null && thread.ended !== null) row("Teardown", formatDuration(Math.max(0, thread.ended - thread.run_ended)));
+  if (thread.run_ended !== null && thread.ended > thread.run_ended) row("Teardown", formatDuration(thread.ended - thread.run_ended));
   const parent = byNumber.get(thread.parent);
   if (parent) row("Started by", threadLink(parent));
   else if (thread.parent !== null) row("Started by", "a thread that was left out");
@@ -133,32 +138,31 @@ function fillPanel() {
     openPanel(true);
     return;
   }
-  const section = (kind, title, things, line) => {
+  const section = (kind, title, things, line, look = kind) => {
     if (!things.length) return [];
     const few = things.slice(0, 30), rest = things.length - few.length;
-    return [make("h3", { class: kind }, icon(kind), title), ...few.map(line), rest ? make("p", { class: "quiet" }, `and ${rest.toLocaleString("en")} more: they are in the table`) : null];
+    return [make("h3", { class: look }, icon(kind), title), ...few.map(line), rest ? make("p", { class: "quiet" }, `and ${rest.toLocaleString("en")} more: they are in the table`) : null];
   };
   const finding = (thread, ...lines) => make("button", { type: "button", class: "finding", onclick: () => thread && select(thread, true) },
     make("b", {}, thread ? thread.name : "a thread that was left out"), ...lines.filter(Boolean).map((line) => make("span", {}, line)));
   const found = [
     ...section("crashed", plural(crashed.length, "thread") + " crashed", crashed, (thread) => finding(thread,
       raisedWords(thread.exception), thread.exception.file && `at ${shortPlace(thread.exception)} in ${thread.exception.function}`)),
-    ...section("leaked", plural(leaked.length, "thread") + " never ended", leaked, (thread) => finding(thread,
-      thread.started_at && `started at ${shortPlace(thread.started_at)} in ${thread.started_at.function}`, thread.now && `now at ${shortPlace(thread.now)} in ${thread.now.function}`)),
+    ...section("leaked", plural(left.length, "thread") + " never ended", left, (thread) => finding(thread,
+      thread.foreign ? "foreign" : thread.daemon ? "daemon" : thread.started === null && "older than the capture",
+      thread.started_at && `started at ${shortPlace(thread.started_at)} in ${thread.started_at.function}`, thread.now && `now at ${shortPlace(thread.now)} in ${thread.now.function}`), leftLook),
     ...section("hook", plural(data.hooks.length, "hook") + " failed", data.hooks, (hook) => finding(byNumber.get(hook.thread),
       `${hook.name}${hook.owner ? ` of ${hook.owner}` : ""}`, hook.error)),
   ].filter(Boolean);
-  const running = data.threads.filter((thread) => thread.state === "running" && !thread.main).length;
   if (!data.threads.length) found.push(make("p", { class: "quiet" }, "Nothing was captured."));
   else if (!found.length) {
-    found.push(make("h3", { class: "ended" }, icon("fine"), "Nothing to report"), make("p", { class: "quiet" },
-      running ? "No thread crashed or was forgotten; no hook failed." : "Every thread ended, none crashed, and no hook failed."));
+    found.push(make("h3", { class: "ended" }, icon("fine"), "Nothing to report"),
+      make("p", { class: "quiet" }, "Every thread ended, none crashed, and no hook failed."));
   }
   const longest = data.threads.filter((thread) => !thread.main && thread.state === "ended").sort((a, b) => b.end - b.begin - (a.end - a.begin)).slice(0, 5);
   if (longest.length > 1) {
     found.push(make("h3", {}, "Longest lives"), ...longest.map((thread) => finding(thread, `${lived(thread)}${thread.target ? ` in ${thread.target}` : ""}`)));
   }
-  if (running) found.push(make("p", { class: "quiet" }, `${plural(running, "daemon or older thread")} still ran at the end.`));
   panel.replaceChildren(...found);
 }
 
@@ -208,7 +212,7 @@ function reveal(thread) {
 
 function nextFinding(kind) {
   const hooked = data.hooks.map((hook) => byNumber.get(hook.thread)).filter(Boolean);
-  const all = [...new Set(kind === "crashed" ? crashed : kind === "leaked" ? leaked : kind === "hook" ? hooked : [...crashed, ...leaked, ...hooked])];
+  const all = [...new Set(kind === "crashed" ? crashed : kind === "leaked" ? left : kind === "hook" ? hooked : [...crashed, ...leaked, ...hooked])];
   if (all.length) select(all[(all.indexOf(selected) + 1) % all.length], true);
 }
 
