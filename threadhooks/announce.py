@@ -67,6 +67,7 @@ after_run: dict[object, Callable[[threading.Thread, BaseException | None, bool],
 # it makes a dummy, which stays there.
 _active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
 
+_RUN = threading.Thread.run
 _ABSENT: Any = object()
 _traceback: Any = vars(BaseException)["__traceback__"]
 
@@ -230,7 +231,8 @@ def _bind(found: Any, thread: threading.Thread) -> Any:
 def _put(thread: threading.Thread) -> _Run | None:
     """Make the thread announce itself when it runs. Return what does so, or `None` where that can't be done."""
     try:
-        if hasattr(type(_run_in_class(thread)), "__set__"):
+        found = _run_in_class(thread)
+        if found is not _RUN and hasattr(type(found), "__set__"):
             return None  # a property, or a slot: it comes before any attribute of the instance
         # A bound method is a new object each time: only what is the same twice can be an attribute of the instance. (A
         # `__dict__` would be made for being asked.)
@@ -245,7 +247,7 @@ def _put(thread: threading.Thread) -> _Run | None:
 
 def _has_started(thread: threading.Thread) -> bool:
     try:
-        return thread.ident is not None
+        return thread._ident is not None  # type: ignore[attr-defined]  # `ident` may be overridden
     except Exception:  # noqa: BLE001 - a subclass without __init__, which start() will refuse
         return False
 
@@ -260,7 +262,7 @@ def _wrap(found: Any) -> Any:
 
     @functools.wraps(found)
     def announcing_start(self: threading.Thread, *args: Any, **kwargs: Any) -> Any:
-        if _wanted or _blocks:
+        if _blocks:
             check_process()  # a forked child doesn't execute other threads' blocks
         key, here = id(self), get_ident()
         # A wrapper of ours may be beneath another one, with a tool in between.
