@@ -440,7 +440,7 @@ def test_no_thread_is_attached() -> None:
 # Several, and the limit
 
 
-def test_captures_nest_and_overlap() -> None:
+def test_captures_nest_and_overlap(no_report: None) -> None:
     """Any number of them sees what happens while it is open; a thread that calls `sys.exit()` is no crash."""
     first, second = Timeline(), Timeline()
     first.__enter__()
