@@ -105,6 +105,15 @@ def no_collection() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.fixture
+def hurry() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
 def _module(obj: object) -> str:
     return str(type(obj).__module__)  # a class may have anything there
 

@@ -9,7 +9,7 @@ import threading
 import weakref
 from _thread import start_new_thread
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -27,17 +27,18 @@ pytestmark = pytest.mark.usefixtures("nothing_stays_connected")
 # The end that is still to come
 
 
-def test_it_gives_the_record(run_async: RunAsync) -> None:
-    """It waits for the end of an attached thread, and gives the record that the thread's hooks got."""
+@pytest.mark.parametrize("muted", [False, True])
+def test_it_gives_the_record(run_async: RunAsync, muted: bool) -> None:
+    """It waits for the end of an attached thread, and gives the record that its hooks got, though they are muted."""
     worker = Worker().begin()
 
     async def main() -> None:
         waiting = asyncio.ensure_future(exited(worker))
         await turns()
         assert not waiting.done()
-        worker.go.set()
+        with thread_exited.muted() if muted else nullcontext():
+            worker.end()
         assert await waiting is worker.result
-        assert not worker.is_alive()
 
     run_async(main())
 
@@ -137,58 +138,27 @@ def test_destructors_of_thread_locals_come_first(run_async: RunAsync) -> None:
     run_async(main())
 
 
-def test_what_is_muted_is_awaited(run_async: RunAsync) -> None:
-    """To mute `thread_exited` keeps nobody from awaiting a thread."""
-    worker = Worker().begin()
-
-    async def main() -> None:
-        waiting = asyncio.ensure_future(exited(worker))
-        await turns()
-        with thread_exited.muted():
-            worker.end()
-            assert await waiting is worker.result
-
-    run_async(main())
-
-
-def test_many_loops_await_one_thread(run_async: RunAsync) -> None:
-    """Loops in many threads, and many tasks in each, may wait for one thread: all get the same record."""
-    worker = Worker().begin()
-    loops, tasks = 6, 5
-    waiting = threading.Barrier(loops + 1)
+def test_many_loops_await_many_threads(run_async: RunAsync) -> None:
+    """Loops in many threads, and many tasks in each, may wait for the same threads: all get the same records."""
+    workers = [Worker().begin() for _ in range(20)]
+    waiting = threading.Barrier(5)
     records: list[object] = []
 
     async def main() -> None:
-        gathered = asyncio.gather(*(exited(worker) for _ in range(tasks)))
+        gathered = asyncio.gather(*(exited(worker) for worker in workers * 5))
         await turns()
         waiting.wait(LONG)
         records.extend(await gathered)
 
-    threads = [threading.Thread(target=lambda: run_async(main())) for _ in range(loops)]
+    threads = [threading.Thread(target=lambda: run_async(main())) for _ in range(4)]
     for thread in threads:
         thread.start()
     waiting.wait(LONG)
-    worker.end()
+    for worker in workers:
+        worker.end()
     for thread in threads:
         thread.join(LONG)
-    assert [record is worker.result for record in records] == [True] * loops * tasks
-
-
-def test_one_loop_awaits_many_threads(run_async: RunAsync) -> None:
-    """Threads that end while the loop begins to wait for each of them are all awaited."""
-
-    async def main() -> None:
-        with installed():
-            threads = [threading.Thread(target=nothing) for _ in range(100)]
-            waits = []
-            for thread in threads:
-                thread.start()
-                waits.append(asyncio.ensure_future(exited(thread)))
-                await asyncio.sleep(0)
-        assert [info.thread for info in await asyncio.gather(*waits)] == threads
-        assert not any(thread.is_alive() for thread in threads)
-
-    run_async(main())
+    assert records == [worker.result for worker in workers] * 20
 
 
 # The end that has been, or comes just now
@@ -269,47 +239,33 @@ def test_a_foreign_thread_that_is_gone(run_async: RunAsync) -> None:
         del announcing[ident]
 
 
-def test_a_thread_that_has_not_started(run_async: RunAsync) -> None:
-    """As by `join()`, a thread has to be started before."""
-    with pytest.raises(RuntimeError, match="before it is started"):
-        run_async(exited(threading.Thread()))
-
-
 def test_the_current_thread(run_async: RunAsync) -> None:
     """As by `join()`, nobody waits for the own thread: neither the main one, nor another, nor a foreign one."""
+    done = threading.Semaphore(0)
 
     async def main() -> None:
         with pytest.raises(RuntimeError, match="current thread"):
             await exited(threading.current_thread())
-        passed.append(True)
+        done.release()
 
-    passed: list[bool] = []
     run_async(main())
     in_thread(lambda: run_async(main()))
-    done = threading.Event()
-
-    def foreign() -> None:
-        run_async(main())
-        done.set()
-
-    start_new_thread(foreign, ())
-    assert done.wait(LONG)
-    assert passed == [True] * 3
+    start_new_thread(lambda: run_async(main()), ())
+    assert all(done.acquire(timeout=LONG) for _ in range(3))
 
 
 def test_the_main_thread_from_a_thread_that_it_joins(run_async: RunAsync) -> None:
     """A thread that is no daemon doesn't wait for the main thread, which waits for it."""
-    errors: list[BaseException] = []
+    refused: list[bool] = []
 
     def body() -> None:
-        try:
+        with pytest.raises(RuntimeError, match="is not a daemon"):
             run_async(exited(threading.main_thread()))
-        except RuntimeError as error:
-            errors.append(error)
+        refused.append(True)
 
     attach()
     in_thread(body, daemon=False)
-    assert "is not a daemon" in str(errors[0])
+    assert refused
 
 
 def test_the_main_thread_from_a_daemon(program: Callable[..., Any]) -> None:
@@ -335,10 +291,11 @@ def test_the_main_thread_from_a_daemon(program: Callable[..., Any]) -> None:
     assert program(source) == ("MainThread\nTrue\n", "", 0)
 
 
-@pytest.mark.parametrize("wrong", ["worker", None, 7])
-def test_what_is_no_thread(run_async: RunAsync, wrong: Any) -> None:
-    """What is no thread is refused."""
-    with pytest.raises(TypeError, match="not a thread"):
+@pytest.mark.parametrize("wrong", ["worker", None, threading.Thread()])
+def test_what_has_no_end(run_async: RunAsync, wrong: Any) -> None:
+    """What is no thread is refused, and so is, as by `join()`, one that has not been started."""
+    error, why = (RuntimeError, "before it is started") if isinstance(wrong, threading.Thread) else (TypeError, "not a")
+    with pytest.raises(error, match=why):
         run_async(exited(wrong))
 
 
@@ -384,7 +341,7 @@ def test_a_loop_that_is_closed_first(reports: list[Any]) -> None:
 
 
 def test_nothing_of_the_thread_is_kept(run_async: RunAsync, no_collection: None) -> None:
-    """When the record is gone, so is the thread object: nothing ties it, or the loop, in a cycle."""
+    """When the record is gone, so is the thread object, in no cycle with the loop; and no dummy is left."""
     workers = [Worker(lambda: bool(attach())).begin()]  # or else its result would be a record of it
     known = weakref.ref(workers[0])
 
@@ -394,27 +351,10 @@ def test_nothing_of_the_thread_is_kept(run_async: RunAsync, no_collection: None)
         workers.pop().end()
         await waiting
 
+    before = {thread.name for thread in threading.enumerate()}
     run_async(main())
     assert known() is None
-
-
-def test_no_dummy_is_left(run_async: RunAsync) -> None:
-    """What the thread tells the loop makes no dummy thread."""
-    older = threading.enumerate()
-    with ThreadPoolExecutor(3, initializer=attach) as pool:
-        before = threading.enumerate()
-        pool.submit(nothing).result()
-
-        async def main() -> None:
-            new = [thread for thread in threading.enumerate() if thread not in before]
-            waits = asyncio.gather(*(exited(thread) for thread in new))
-            await turns()
-            pool.shutdown(wait=False)
-            await waits
-
-        run_async(main())
-    new = [thread for thread in threading.enumerate() if thread not in older]
-    assert not [thread for thread in new if isinstance(thread, threading._DummyThread)]
+    assert {thread.name for thread in threading.enumerate()} < before
 
 
 @forks

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from announcing import ERRORS, SIGNALS, Announce, Crash, Events, fail, lives, note
-from support import LONG, in_thread
+from announcing import ERRORS, Announce, Events, lives, note
+from support import in_thread
 
 import threadhooks
 from threadhooks import Plugin, announced, installed
@@ -25,23 +25,7 @@ pytestmark = pytest.mark.usefixtures("nothing_installed")
 
 
 def test_early_cleanups_come_before_the_receivers(announce: Announce, plugin: Plugin, events: Events) -> None:
-    """Early cleanups run when the body has ended, last in, first out, before `thread_exiting`; late ones after it."""
-
-    def body() -> None:
-        plugin.register_early(note(events, "early 1"))
-        plugin.register(note(events, "late 1"))
-        plugin.register_early(note(events, "early 2"))
-        finalize(note(events, "late 2"))
-        note(events)()
-
-    thread = announce(body)
-    assert lives(events) == {
-        thread: ["thread_started", "run", "early 2", "early 1", "thread_exiting", "late 2", "late 1", "thread_exited"]
-    }
-
-
-def test_early_cleanups_of_several_plugins_are_one_stack(announce: Announce, plugin: Plugin, events: Events) -> None:
-    """Whoever registered it, the early cleanup that was registered last comes first."""
+    """They run when the body has ended, last in, first out, whoever registered them; late ones after the receivers."""
 
     @threadhooks.per_thread(early=True)
     def resource() -> Iterator[None]:
@@ -49,24 +33,20 @@ def test_early_cleanups_of_several_plugins_are_one_stack(announce: Announce, plu
         note(events, "resource")()
 
     with Plugin("another") as other:
+        plugin.thread_started(lambda thread, **extra: plugin.register_early(note(events, "of a receiver")))
 
         def body() -> None:
             plugin.register_early(note(events, "one"))
+            plugin.register(note(events, "late 1"))
             resource()
             other.register_early(note(events, "another"))
-            plugin.register_early(note(events, "one again"))
+            finalize(note(events, "late 2"))
+            note(events)()
 
         thread = announce(body)
-    assert lives(events) == {
-        thread: ["thread_started", "one again", "another", "resource", "one", "thread_exiting", "thread_exited"]
-    }
-
-
-def test_early_cleanups_that_a_receiver_registers(announce: Announce, plugin: Plugin, events: Events) -> None:
-    """A receiver of `thread_started` may register for the early moment of its thread."""
-    plugin.thread_started(lambda thread, **extra: plugin.register_early(note(events, "early")))
-    thread = announce(note(events))
-    assert lives(events) == {thread: ["thread_started", "run", "early", "thread_exiting", "thread_exited"]}
+    early = ["another", "resource", "one", "of a receiver"]
+    life = ["thread_started", "run", *early, "thread_exiting", "late 2", "late 1", "thread_exited"]
+    assert lives(events) == {thread: life}
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -85,19 +65,6 @@ def test_early_cleanups_of_a_thread_that_crashes(
     assert ran == ["early", "late"]
 
 
-def test_where_the_early_moment_does_not_come(plugin: Plugin, events: Events) -> None:
-    """In a thread that was only attached, early cleanups come late, before all others."""
-
-    def body() -> None:
-        plugin.register(note(events, "late 1"))
-        plugin.register_early(note(events, "early 1"))
-        finalize(note(events, "late 2"))
-        plugin.register_early(note(events, "early 2"))
-
-    thread = in_thread(body)
-    assert lives(events) == {thread: ["early 2", "early 1", "late 2", "late 1", "thread_exited"]}
-
-
 def test_early_cleanups_from_before_the_block(plugin: Plugin, events: Events) -> None:
     """What was registered before a block of `announced` runs at its end; what comes after the block, late."""
 
@@ -111,24 +78,6 @@ def test_early_cleanups_from_before_the_block(plugin: Plugin, events: Events) ->
     assert lives(events) == {thread: ["thread_started", "before", "thread_exiting", "after", "thread_exited"]}
 
 
-def test_an_early_cleanup_that_registers_another(announce: Announce, plugin: Plugin, events: Events) -> None:
-    """What an early cleanup registers as early runs next, in the same moment; what it registers as late, late."""
-
-    def registers() -> None:
-        note(events, "early 2")()
-        plugin.register(note(events, "late"))
-        plugin.register_early(note(events, "early 3"))
-
-    def body() -> None:
-        plugin.register_early(note(events, "early 1"))
-        plugin.register_early(registers)
-
-    thread = announce(body)
-    assert lives(events) == {
-        thread: ["thread_started", "early 2", "early 3", "early 1", "thread_exiting", "late", "thread_exited"]
-    }
-
-
 def test_a_receiver_of_the_early_moment_that_registers(announce: Announce, plugin: Plugin, events: Events) -> None:
     """What a receiver of `thread_exiting` registers as early runs after the receivers, with thread-locals there."""
     local = threading.local()
@@ -140,113 +89,6 @@ def test_a_receiver_of_the_early_moment_that_registers(announce: Announce, plugi
 
     thread = announce(lambda: setattr(local, "value", "early"))
     assert lives(events) == {thread: ["thread_started", "thread_exiting", "early", "late", "thread_exited"]}
-
-
-@pytest.mark.parametrize("moment", ["late cleanup", "thread_exited"])
-def test_early_cleanups_that_come_too_late(announce: Announce, moment: str, plugin: Plugin, events: Events) -> None:
-    """What is registered as early when the early moment is over runs in the same exit all the same."""
-
-    def registers(*_: object, **extra: Any) -> None:
-        plugin.register_early(note(events, "early"))
-
-    if moment == "thread_exited":
-        plugin.thread_exited(registers)
-    thread = announce(lambda: plugin.register(registers) if moment == "late cleanup" else None)
-    assert sorted(lives(events)[thread]) == sorted([*SIGNALS, "early"])
-
-
-def test_early_cleanups_without_an_end(
-    announce: Announce, plugin: Plugin, reports: list[threading.ExceptHookArgs], events: Events
-) -> None:
-    """Early cleanups that register themselves for ever are stopped and reported; all others run, all signals come."""
-
-    def again() -> None:
-        plugin.register_early(again)
-
-    def body() -> None:
-        plugin.register(note(events, "late"))
-        plugin.register_early(note(events, "early"))
-        again()
-
-    thread = announce(body)
-    assert [report.exc_type for report in reports] == [RuntimeError]
-    assert sorted(lives(events)[thread]) == sorted([*SIGNALS, "early", "late"])
-
-
-def test_early_cleanups_that_fail(
-    announce: Announce, plugin: Plugin, reports: list[threading.ExceptHookArgs], events: Events
-) -> None:
-    """An early cleanup that raises is reported, and stops neither the next one nor the signal."""
-
-    def body() -> None:
-        plugin.register_early(note(events, "early 1"))
-        plugin.register_early(fail, Crash())
-        plugin.register_early(fail, KeyboardInterrupt())
-        plugin.register_early(note(events, "early 2"))
-
-    thread = announce(body)
-    assert lives(events) == {thread: ["thread_started", "early 2", "early 1", "thread_exiting", "thread_exited"]}
-    assert [(report.exc_type, report.thread) for report in reports] == [(KeyboardInterrupt, thread), (Crash, thread)]
-
-
-def test_unregistering_early_cleanups(announce: Announce, plugin: Plugin) -> None:
-    """`unregister` takes back early cleanups as it does late ones; an early one may take back the next."""
-    ran: list[str] = []
-
-    def first() -> None:
-        ran.append("first")
-
-    def second() -> None:
-        ran.append("second")
-
-    def body() -> None:
-        plugin.register_early(first)
-        plugin.register_early(second)
-        plugin.register_early(second)
-        plugin.register_early(ran.append, "kept")
-        plugin.unregister(second)
-        plugin.register_early(plugin.unregister, first)
-
-    announce(body)
-    assert ran == ["kept"]
-
-
-def test_closing_a_plugin_takes_back_its_early_cleanups(announce: Announce, plugin: Plugin, events: Events) -> None:
-    """`close` takes early cleanups and receivers of `thread_exiting` back, even from within the early moment."""
-    other = Plugin("closed")
-    other.thread_exiting(lambda thread, **extra: events.append(("of the closed plugin", thread)))
-
-    def body() -> None:
-        other.register_early(note(events, "of the closed plugin"))
-        plugin.register_early(note(events, "kept"))
-        plugin.register_early(other.close)
-
-    thread = announce(body)
-    assert lives(events) == {thread: ["thread_started", "kept", "thread_exiting", "thread_exited"]}
-
-
-def test_closing_a_plugin_waits_for_an_early_cleanup(announce: Announce) -> None:
-    """`close` does not return while another thread is executing an early cleanup of the plugin."""
-    plugin = Plugin("waited for")
-    entered, leave, closed = threading.Event(), threading.Event(), threading.Event()
-    seen: list[bool] = []
-
-    def cleanup() -> None:
-        entered.set()
-        assert leave.wait(LONG)
-        seen.append(closed.is_set())
-
-    def close() -> None:
-        assert entered.wait(LONG)
-        threading.Timer(0.02, leave.set).start()
-        plugin.close()
-        closed.set()
-
-    closing = threading.Thread(target=close)
-    closing.start()
-    announce(lambda: plugin.register_early(cleanup))
-    closing.join(LONG)
-    assert seen == [False]
 
 
 def test_a_thread_that_is_attached_before_it_announces_itself(plugin: Plugin) -> None:
@@ -327,12 +169,7 @@ def test_an_early_cleanup_that_will_be_late_is_warned_of(kind: str, plugin: Plug
 @early
 def test_no_warning_where_the_early_moment_comes(register: Any, plugin: Plugin) -> None:
     """In a thread that announces itself, in the main thread, and in a hook of an exit, there is nothing to warn of."""
-
-    def in_a_block() -> None:
-        with announced():
-            register(plugin)
-
-    assert warned(in_a_block) == []
+    assert warned(lambda: announced()(register)(plugin)) == []
     assert warned(lambda: finalize(register, plugin)) == []
     with installed():
         assert warned(lambda: register(plugin)) == []

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import sys
 import threading
 import time
-import traceback
 import weakref
 from contextlib import suppress
 from typing import Any
@@ -22,48 +20,24 @@ from threadhooks import Plugin, announced, installed, thread_exited, thread_exit
 pytestmark = pytest.mark.usefixtures("nothing_installed")
 
 
-def test_the_order_of_what_happens(announce: Announce, events: Events) -> None:
-    """`thread_started` comes before the body, `thread_exiting` after it, then `thread_exited`, all before `join()`."""
-    thread = announce(note(events))
-    assert events == [(what, thread) for what in LIFE]
+def test_what_receivers_are_told(announce: Announce, plugin: Plugin) -> None:
+    """Each signal tells, in its thread, the record that `attach` returns there; `thread_started` no exception."""
+    calls: list[tuple[Any, ...]] = []
 
-
-def test_signals_are_sent_in_the_thread(announce: Announce, plugin: Plugin) -> None:
-    """Each signal is sent in the thread that it speaks of, which is the current one, and is alive."""
-    seen: list[tuple[Any, ...]] = []
-
-    def look(thread: threading.Thread, info: threadhooks.ThreadInfo, **extra: Any) -> None:
-        current = threading.current_thread()
-        seen.append((current, current.is_alive(), current in threading.enumerate(), threading.get_ident()))
+    def look(*args: Any, info: Any, **extra: Any) -> None:
+        assert threading.current_thread().is_alive()
         assert (info.ident, info.native_id) == (threading.get_ident(), threading.get_native_id())
+        calls.append((*args, threading.current_thread(), info, extra))
 
     for signal in SIGNALS:
         getattr(plugin, signal)(look)
-    thread = announce(int)
-    assert seen == [(thread, True, True, thread.ident)] * 3
-    assert thread not in threading.enumerate()
-
-
-def test_the_record(announce: Announce, plugin: Plugin) -> None:
-    """All three signals hand over the record of the thread, which is the one that `attach` returns in it."""
     infos: list[threadhooks.ThreadInfo] = []
-    for signal in SIGNALS:
-        getattr(plugin, signal)(lambda thread, info, **extra: infos.append(info))
     before = time.time()
     thread = announce(lambda: infos.append(threadhooks.attach()), name="spoken of", daemon=True)
-    assert infos == [infos[0]] * 4
-    assert infos[0][:4] == (thread, "spoken of", thread.ident, thread.native_id)
-    assert infos[0][4:6] == (True, False)
-    assert before <= infos[0].attached_at <= time.time()
-
-
-def test_what_receivers_are_called_with(announce: Announce, plugin: Plugin) -> None:
-    """`thread_started` tells of `info` alone; the other two tell of the exception as well."""
-    calls: list[tuple[tuple[Any, ...], set[str]]] = []
-    for signal in SIGNALS:
-        getattr(plugin, signal)(lambda *args, **kwargs: calls.append((args, set(kwargs))))
-    thread = announce(int)
-    assert calls == [((thread,), {"info"}), ((thread,), {"info", "exception"}), ((thread,), {"info", "exception"})]
+    (info,) = infos
+    assert calls == [(thread, thread, info, extra) for extra in ({}, {"exception": None}, {"exception": None})]
+    assert info[:6] == (thread, "spoken of", thread.ident, thread.native_id, True, False)
+    assert before <= info.attached_at <= time.time()
 
 
 @pytest.mark.parametrize("signal", [thread_started, thread_exiting, thread_exited], ids=SIGNALS)
@@ -125,171 +99,88 @@ def test_no_exception(announce: Announce, plugin: Plugin, no_report: None) -> No
     assert told == [None, None]
 
 
-def test_threading_hears_of_a_crash_once(
-    announce: Announce, events: Events, reports: list[threading.ExceptHookArgs]
-) -> None:
+def test_threading_hears_of_a_crash_once(announce: Announce, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
     """`threading.excepthook` gets the very exception, once, with the thread, after `thread_exiting`."""
     raised = Crash()
-    order: list[list[str]] = []
-    hook = threading.excepthook
-    threading.excepthook = lambda args: (order.append([what for what, thread in events]), hook(args))  # type: ignore[assignment]
+    told: list[Any] = []
+
+    def hook(args: Any) -> None:
+        told.append((*args, [what for what, _ in events]))
+
+    monkeypatch.setattr(threading, "excepthook", hook)
     thread = announce(lambda: fail(raised))
-    threading.excepthook = hook
-    [report] = reports
-    assert report.exc_type is Crash
-    assert report.exc_value is raised
-    assert report.exc_traceback is raised.__traceback__
-    assert report.thread is thread
-    assert order == [["thread_started", "thread_exiting"]]
+    assert told == [(Crash, raised, raised.__traceback__, thread, ["thread_started", "thread_exiting"])]
 
 
-def test_the_traceback_of_a_crash(reports: list[threading.ExceptHookArgs]) -> None:
-    """The traceback of a crash is that of a bare thread. (On 3.10 it has one entry more, where we call `run()`.)"""
-
-    def frames() -> list[tuple[str, int | None]]:
-        in_thread(crash)
-        return [(frame.name, frame.lineno) for frame in traceback.extract_tb(reports.pop().exc_traceback)]
-
-    bare = frames()
-    with installed():
-        ours = frames()
-    assert ours[-1][0] == "crash"
-    if sys.version_info < (3, 11):
-        del ours[1]
-    assert ours == bare
-
-
-def test_an_exit_is_quiet(announce: Announce, capfd: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    """`sys.exit()` in a body ends the thread and prints nothing, as without us."""
-    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
-    announce(sys.exit)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_crash_is_printed_as_before(capfd: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    """What `threading` prints of a crash is what it prints without us; on 3.10, with an entry more in the traceback."""
+def test_a_crash_is_printed_as_before(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `threading` prints is what it prints without us, nothing for `sys.exit()`; on 3.10, with an entry more."""
     monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
 
     def printed() -> list[str]:
-        run(threading.Thread(target=crash, name="crashes"))
+        for target in (crash, sys.exit):
+            run(threading.Thread(target=target, name=f"calls {target.__name__}"))
         return capfd.readouterr().err.splitlines()
 
     bare = printed()
     with installed():
         ours = printed()
-    assert bare[:2] == ["Exception in thread crashes:", "Traceback (most recent call last):"]
+    assert bare[:2] == ["Exception in thread calls crash:", "Traceback (most recent call last):"]
     if sys.version_info < (3, 11):
         del ours[4:6]
     assert ours == bare
 
 
-def test_the_exception_is_not_kept(announce: Announce, plugin: Plugin, no_report: None, no_collection: None) -> None:
-    """When the thread has ended, what it raised is gone, without the garbage collector."""
-    kept: list[weakref.ref[BaseException]] = []
-    for signal in SIGNALS[1:]:
+@pytest.mark.parametrize("listens", [False, True])
+def test_the_exception_is_not_kept(
+    announce: Announce, listens: bool, plugin: Plugin, no_report: None, no_collection: None
+) -> None:
+    """When the thread has ended, what it raised is gone, and what its frames held, without the garbage collector."""
+    kept: list[weakref.ref[Any]] = []
+    for signal in SIGNALS[1:] * listens:
         getattr(plugin, signal)(lambda thread, exception, **extra: kept.append(weakref.ref(exception)))
 
     def body() -> None:
-        raise Crash
-
-    thread = announce(body)
-    assert [ref() for ref in kept] == [None, None]
-    assert not thread.is_alive()
-
-
-def test_locals_of_a_crash_are_not_kept(announce: Announce, no_report: None, no_collection: None) -> None:
-    """Nor is what its frames have held, with no receiver connected."""
-
-    class Object:
-        pass
-
-    kept: list[weakref.ref[Object]] = []
-
-    def body() -> None:
-        held = Object()
+        held = Crash()
         kept.append(weakref.ref(held))
         raise Crash
 
     announce(body)
-    assert kept[0]() is None
-
-
-def test_logging(announce: Announce, plugin: Plugin) -> None:
-    """What receivers log bears the name of the thread, and logging leaves nothing in `threading.enumerate()`."""
-    names: list[str | None] = []
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            names.append(record.threadName)
-
-    logger = logging.getLogger("announce tests")
-    logger.addHandler(handler := Handler())
-    before = threading.enumerate()
-    for signal in SIGNALS:
-        getattr(plugin, signal)(lambda thread, **extra: logger.warning("heard"))
-    announce(int, name="logs")
-    logger.removeHandler(handler)
-    assert names == ["logs"] * 3
-    assert threading.enumerate() == before
+    assert [ref() for ref in kept] == [None, None, None][: len(kept)]
+    assert len(kept) == 1 + 2 * listens
 
 
 @pytest.mark.parametrize("moment", SIGNALS)
-@pytest.mark.parametrize("error", [Crash, Abort, SystemExit, KeyboardInterrupt])
-def test_a_receiver_that_fails(
-    announce: Announce, moment: str, error: type[BaseException], reports: list[threading.ExceptHookArgs]
-) -> None:
+def test_a_receiver_that_fails(announce: Announce, moment: str, events: Events, failures: list[Any]) -> None:
     """At each moment, a receiver that raises stops neither the next one, nor the body, nor what comes after."""
-    events: Events = []
-    with Plugin("failing") as failing, Plugin("next") as following:
-
-        @getattr(failing, moment)
-        def fails(thread: threading.Thread, **extra: Any) -> None:
-            raise error
-
-        for signal in SIGNALS:
-            getattr(following, signal)(lambda thread, signal=signal, **extra: events.append((signal, thread)))
+    errors = [Crash(), Abort(), SystemExit(), KeyboardInterrupt()]
+    with Plugin("failing") as failing:
+        for error in errors:
+            getattr(failing, moment)(lambda thread, error=error, **extra: fail(error))
+        getattr(failing, moment)(lambda thread, **extra: events.append(("the next", thread)))
         thread = announce(note(events))
-    assert lives(events) == {thread: LIFE}
-    [report] = reports
-    assert (report.exc_type, report.thread) == (error, thread)
-    assert "fails of plugin 'failing', a hook of threadhooks" in report.exc_value.__notes__[0]
+    assert lives(events) == {thread: [what for each in LIFE for what in [each, "the next"][: 1 + (each == moment)]]}
+    assert failures == [(error, thread) for error in errors]
 
 
-@pytest.mark.parametrize("moment", ["early cleanup", *SIGNALS])
+@pytest.mark.parametrize("moment", ["register_early", *SIGNALS])
 def test_a_crash_is_not_touched_by_a_hook_that_fails(
-    announce: Announce, moment: str, plugin: Plugin, reports: list[threading.ExceptHookArgs]
+    announce: Announce, moment: str, plugin: Plugin, failures: list[Any]
 ) -> None:
     """If a hook fails in a thread that crashes, both are reported, and the crash is what it was."""
     raised = Crash("of the body")
     failure = ValueError("of the hook")
 
     def body() -> None:
-        if moment == "early cleanup":
+        if moment == "register_early":
             plugin.register_early(fail, failure)
         raise raised
 
-    if moment != "early cleanup":
+    if moment != "register_early":
         getattr(plugin, moment)(lambda thread, **extra: fail(failure))
     announce(body)
-    assert {report.exc_value for report in reports} == {raised, failure}
-    assert len(reports) == 2
+    assert {error for error, _ in failures} == {raised, failure}
+    assert len(failures) == 2
     assert (raised.__cause__, raised.__context__, getattr(raised, "__notes__", [])) == (None, None, [])
-
-
-def test_a_receiver_that_starts_threads(events: Events, plugin: Plugin) -> None:
-    """At each moment a receiver may start a thread, which announces itself as well."""
-    started: list[threading.Thread] = []
-
-    def starts(thread: threading.Thread, **extra: Any) -> None:
-        if thread.name == "outer":
-            started.append(in_thread(int))
-
-    for signal in SIGNALS:
-        getattr(plugin, signal)(starts)
-    with installed():
-        outer = run(threading.Thread(name="outer"))
-    assert lives(events) == {outer: SIGNALS, **dict.fromkeys(started, SIGNALS)}
-    assert len(started) == 3
 
 
 def test_a_receiver_that_comes_while_a_thread_runs(events: Events) -> None:

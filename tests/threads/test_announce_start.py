@@ -20,6 +20,7 @@ from announcing import (
     Events,
     WrapsItsRun,
     crash,
+    fail,
     lives,
     no_threads,
     note,
@@ -41,8 +42,8 @@ def attributes(thread: threading.Thread) -> dict[str, type]:
 
 
 @made
-def test_no_trace_on_the_thread(make: Callable[[Body], threading.Thread]) -> None:
-    """In `run()`, and after it, a thread object has the attributes of a bare one."""
+def test_no_trace_on_the_thread(make: Callable[[Body], threading.Thread], plugin: Plugin) -> None:
+    """In `run()`, in the receivers, and after it, a thread object has the attributes of a bare one."""
 
     def traces() -> list[dict[str, type]]:
         seen.clear()
@@ -52,19 +53,13 @@ def test_no_trace_on_the_thread(make: Callable[[Body], threading.Thread]) -> Non
         return [*seen, attributes(thread)]
 
     seen: list[dict[str, type]] = []
+    told: list[bool] = []
     bare = traces()
+    for signal in SIGNALS:
+        getattr(plugin, signal)(lambda thread, **extra: told.append("run" in vars(thread)))
     with installed():
         assert traces() == bare
-
-
-def test_no_trace_in_the_signals(plugin: Plugin) -> None:
-    """Receivers see no attribute of ours either."""
-    seen: list[bool] = []
-    for signal in SIGNALS:
-        getattr(plugin, signal)(lambda thread, **extra: seen.append("run" in vars(thread)))
-    with installed():
-        in_thread(int)
-    assert seen == [False] * 3
+    assert told == [make is WrapsItsRun] * 3
 
 
 @pytest.mark.parametrize("own", ["function", "bound method", "method of the class", "partial"])
@@ -177,21 +172,6 @@ def test_a_thread_that_could_not_be_started(make: Callable[[Body], threading.Thr
     assert announced_too == (LIFE if happened else [])
 
 
-@made
-def test_a_thread_that_could_not_be_started_can_be_started_again(
-    make: Callable[[Body], threading.Thread], events: Events
-) -> None:
-    """A thread that could not be started, however often, can be started later, and announces itself once."""
-    thread = make(note(events))
-    with installed():
-        for _ in range(3):
-            with refusing(), pytest.raises(RuntimeError):
-                thread.start()
-        assert events == []
-        run(thread)
-    assert lives(events) == {thread: LIFE}
-
-
 def test_after_a_failed_start_it_is_started_without_us(events: Events) -> None:
     """A thread that could not be started under `install` is a plain one after `uninstall`."""
     thread = threading.Thread(target=note(events))
@@ -201,34 +181,31 @@ def test_after_a_failed_start_it_is_started_without_us(events: Events) -> None:
     assert events == [("run", thread)]
 
 
+@made
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, KeyboardInterrupt, SystemExit])
-def test_what_starting_raises_gets_through(error: type[BaseException], events: Events) -> None:
-    """Whatever the starting of a thread raises is what `start()` raises, and later the thread can be started."""
+def test_what_starting_raises_gets_through(
+    error: type[BaseException], make: Callable[[Body], threading.Thread], events: Events
+) -> None:
+    """What the starting raises is what `start()` raises, however often; later it succeeds, and is announced once."""
     raised = error("no")
-    thread = threading.Thread(target=note(events))
+    thread = make(note(events))
     with installed():
-        with refusing(raised), pytest.raises(error) as caught:
-            thread.start()
-        assert caught.value is raised
+        for _ in range(3):
+            with refusing(raised), pytest.raises(error) as caught:
+                thread.start()
+            assert caught.value is raised
+        assert events == []
         run(thread)
     assert lives(events) == {thread: LIFE}
-    assert "run" not in vars(thread)
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["running", "ended"])
 def test_a_thread_is_started_once(ended: bool, events: Events) -> None:
     """To start a thread twice raises as ever, changes nothing about it, and announces nothing."""
-    running, leave = threading.Event(), threading.Event()
-
-    def body() -> None:
-        running.set()
-        assert leave.wait(LONG)
-        note(events)()
-
-    thread = threading.Thread(target=body)
+    leave = threading.Event()
+    thread = threading.Thread(target=lambda: (leave.wait(LONG), note(events)()))
     with installed():
         thread.start()
-        assert running.wait(LONG)
         if ended:
             leave.set()
             thread.join(LONG)
@@ -279,21 +256,6 @@ def test_a_signal_handler_that_raises_while_a_thread_starts(error: type[BaseExce
     assert "run" not in vars(thread)
 
 
-def test_starting_fails_in_a_thread_of_its_own(events: Events, reports: list[threading.ExceptHookArgs]) -> None:
-    """The failure belongs to the thread that starts; it ends, and announces itself, as after any other error."""
-    inner = threading.Thread()
-
-    def body() -> None:
-        note(events)()
-        with no_threads():
-            inner.start()
-
-    with installed():
-        outer = in_thread(body)
-    assert lives(events) == {outer: LIFE}
-    assert [(report.exc_type, report.thread) for report in reports] == [(RuntimeError, outer)]
-
-
 # before_start
 
 Starts = list[tuple[threading.Thread, threading.Thread, bool]]
@@ -334,19 +296,10 @@ def test_before_start_that_raises(
 ) -> None:
     """A callback that raises is reported, and stops neither the next one, nor the start."""
     errors = [ValueError(), SystemExit(), KeyboardInterrupt()]
-
-    def raises(thread: threading.Thread) -> None:
-        raise errors[0]
-
-    def exits(thread: threading.Thread) -> None:
-        raise errors[1]
-
-    def interrupts(thread: threading.Thread) -> None:
-        raise errors[2]
-
     found = dict(before_start)
     before_start.clear()
-    before_start.update({1: raises, 2: exits, 3: interrupts, **found})
+    before_start.update({n: lambda _, error=error: fail(error) for n, error in enumerate(errors)})
+    before_start.update(found)
     with installed():
         thread = in_thread(note(events))
     assert failures == [(error, threading.main_thread()) for error in errors]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any
 
@@ -23,44 +23,23 @@ pytestmark = pytest.mark.usefixtures("nothing_installed")
 # announced()
 
 
-def test_announced_yields_the_record() -> None:
-    """The value of the block is the record that `attach` returns."""
-    infos: list[threadhooks.ThreadInfo] = []
-
-    def body() -> None:
-        with announced() as info:
-            infos.extend([info, threadhooks.attach()])
-
-    thread = in_thread(body)
-    assert isinstance(infos[0], threadhooks.ThreadInfo)
-    assert infos[0] is infos[1]
-    assert infos[0].thread is thread
-
-
 def test_announced_ends_with_its_block(events: Events) -> None:
-    """`thread_exiting` is sent at the end of the block, and the thread goes on; `thread_exited` comes with its end."""
-
-    def body() -> None:
-        with announced():
-            note(events)()
-        events.append(("after the block", threading.current_thread()))
-
-    thread = in_thread(body)
-    assert lives(events) == {thread: ["thread_started", "run", "thread_exiting", "after the block", "thread_exited"]}
-
-
-def test_announced_within_itself_does_nothing(events: Events) -> None:
-    """An inner block yields the same record, and sends nothing."""
+    """It yields the record of `attach`; its end sends `thread_exiting`, and an inner block sends nothing."""
     infos: list[threadhooks.ThreadInfo] = []
 
     def body() -> None:
-        with announced() as outer, announced() as inner:
-            infos.extend([outer, inner])
-        events.append(("after the block", threading.current_thread()))
+        with announced() as outer:
+            with announced() as inner:
+                note(events)()
+            note(events, "after the inner")()
+        infos.extend([outer, inner, threadhooks.attach()])
+        note(events, "after the block")()
 
     thread = in_thread(body)
-    assert infos[0] is infos[1]
-    assert lives(events) == {thread: ["thread_started", "thread_exiting", "after the block", "thread_exited"]}
+    assert infos[0] is infos[1] is infos[2]
+    assert infos[0].thread is thread
+    life = ["thread_started", "run", "after the inner", "thread_exiting", "after the block", "thread_exited"]
+    assert lives(events) == {thread: life}
 
 
 def test_announced_under_install_does_nothing(announce: Announce, events: Events) -> None:
@@ -92,7 +71,7 @@ def test_announced_in_a_receiver_does_nothing(moment: str, announce: Announce, e
 
 
 def test_announced_again(plugin: Plugin, events: Events) -> None:
-    """One block after the other: each sends its two signals, and tells of its own exception."""
+    """One block after the other: each, however it is left, sends its two signals, and tells of its own exception."""
     told: list[BaseException | None] = []
     for signal in SIGNALS[1:]:
         getattr(plugin, signal)(lambda thread, exception, **extra: told.append(exception))
@@ -101,12 +80,15 @@ def test_announced_again(plugin: Plugin, events: Events) -> None:
     def body() -> None:
         with suppress(Crash), announced():
             raise raised
+        for _ in range(2):
+            with announced():
+                break
         with announced():
-            pass
+            return
 
     thread = in_thread(body)
-    assert lives(events) == {thread: [*SIGNALS[:2], *SIGNALS[:2], "thread_exited"]}
-    assert told == [raised, None, None]
+    assert lives(events) == {thread: [*SIGNALS[:2] * 3, "thread_exited"]}
+    assert told == [raised, None, None, None]
 
 
 def test_announced_in_a_hook_of_the_exit(plugin: Plugin, events: Events, reports: Any) -> None:
@@ -128,91 +110,45 @@ def test_announced_in_a_hook_of_the_exit(plugin: Plugin, events: Events, reports
 def test_announced_that_ends_in_another_thread(events: Events) -> None:
     """A block that a generator began and another thread ends raises there, and touches neither thread's hooks."""
 
-    def generator() -> Iterator[None]:
+    def generator() -> Generator[None]:
         with announced():
             finalize(int)
             yield
 
+    def body() -> None:
+        with pytest.raises(RuntimeError, match="ends in another thread"):
+            begun.close()
+        raised.append(True)
+
+    raised: list[bool] = []
     begun = generator()
     next(begun)
-    caught: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            begun.close()  # type: ignore[attr-defined]
-        except RuntimeError as error:
-            caught.append(error)
-
     with installed():
         thread = in_thread(body)
-    assert "ends in another thread" in str(caught[0])
+    assert raised
     assert lives(events) == {threading.main_thread(): ["thread_started"], thread: LIFE[:1] + LIFE[2:]}
     assert announcing == {}
 
 
-def test_announced_in_the_main_thread(plugin: Plugin, events: Events) -> None:
-    """The main thread can announce itself for a while; early cleanups run at the end of the block."""
-    main = threading.main_thread()
-    with announced() as info:
-        plugin.register_early(lambda: events.append(("early", main)))
-        events.append(("run", main))
-    assert info.thread is main
-    assert lives(events) == {main: ["thread_started", "run", "early", "thread_exiting"]}
-
-
 @pytest.mark.parametrize("error", ERRORS)
 def test_what_the_block_raises_gets_through(error: type[BaseException], plugin: Plugin) -> None:
-    """What is raised in a block is raised by it: the same object, with the traceback that it has without us."""
-    told: list[BaseException | None] = []
+    """What is raised in a block, of the main thread here, is raised by it, with the traceback that it has without us.
+
+    The early cleanups have run by then.
+    """
+    told: list[object] = []
     plugin.thread_exiting(lambda thread, exception, **extra: told.append(exception))
     raised = error("crash")
     with pytest.raises(error) as caught:
         with announced():
+            plugin.register_early(told.append, "early")
             raise raised
     assert caught.value is raised
-    assert told == [raised]
+    assert told == ["early", raised]
     assert [frame.name for frame in traceback.extract_tb(raised.__traceback__)] == [
         "test_what_the_block_raises_gets_through"
     ]
     assert (raised.__cause__, raised.__context__, raised.__suppress_context__) == (None, None, False)
-
-
-def test_a_block_returns_and_breaks(events: Events) -> None:
-    """A block that is left by `return` or `break` has ended as any other."""
-
-    def body() -> int:
-        for _ in range(2):
-            with announced():
-                break
-        with announced():
-            return 1
-
-    in_thread(body)
-    assert [what for what, thread in events] == [*SIGNALS[:2], *SIGNALS[:2], "thread_exited"]
-
-
-def test_a_resource_sees_the_crash_of_its_own_block(events: Events) -> None:
-    """What is opened in a block that follows one that has crashed is told of the crash of its own."""
-    seen: list[BaseException] = []
-    crashes = [Crash("first"), Crash("second")]
-
-    @threadhooks.per_thread(early=True)
-    def resource() -> Iterator[None]:
-        try:
-            yield
-        except Crash as error:
-            seen.append(error)
-            raise
-
-    def body() -> None:
-        for number, crash in enumerate(crashes):
-            with suppress(Crash), announced():
-                if number:
-                    resource()
-                raise crash
-
-    in_thread(body)
-    assert seen == [crashes[1]]
 
 
 def test_the_end_of_the_main_thread_is_told_once(program: Callable[..., Any]) -> None:

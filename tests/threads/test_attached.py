@@ -11,6 +11,7 @@ from support import LONG, in_thread
 import threadhooks
 from threadhooks import _attached, thread_exited, thread_started, threads
 from threadhooks._sentinel import current
+from threadhooks.threadref import finalize
 
 
 class Parked:
@@ -35,27 +36,17 @@ def known() -> list[str]:
     return [info.name for info in threads() if info.thread is not threading.main_thread()]
 
 
-def test_threads_lists_those_that_are_attached_and_alive() -> None:
-    """The oldest first, with the record that receivers get; one that is not attached, or has ended, is not listed."""
-    records: list[Any] = []
-    with Parked(lambda: records.append(threadhooks.attach()), "b"), Parked(threadhooks.attach, "a"):
-        with Parked(int, "not attached"):
-            assert known() == ["b", "a"]
-            assert records[0] in threads()
-    assert known() == []
-
-
-def test_threads_lists_a_thread_until_its_last_hook_has_run() -> None:
-    """In its cleanups and its receivers, a thread is still there."""
+def test_threads_lists_those_that_are_attached_and_alive(exits: list[Any]) -> None:
+    """The oldest first, with the record that receivers get, until its last hook has run."""
     seen: list[list[str]] = []
-
-    def body() -> None:
-        threadhooks.threadref.finalize(lambda: seen.append(known()))
-
-    with thread_exited.connected_to(lambda thread, **extra: seen.append(known())):
-        in_thread(body, "exits")
-    assert seen == [["exits"], ["exits"]]
+    with Parked(lambda: finalize(lambda: seen.append(known())), "b") as b, Parked(threadhooks.attach, "a"):
+        with Parked(int, "not attached"), thread_exited.connected_to(lambda thread, **extra: seen.append(known())):
+            assert known() == ["b", "a"]
+            records = {info.thread: info for info in threads()}
+            in_thread(threadhooks.attach, "exits")
+    assert seen == [["b", "a", "exits"], ["b"]]
     assert known() == []
+    assert (b, records[b], None) in exits
 
 
 def test_who_has_announced_its_start() -> None:

@@ -8,8 +8,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -32,10 +31,6 @@ def resource(log: list[Any], name: str = "resource") -> Iterator[str]:
     log.append(name)
 
 
-def nothing() -> None:
-    pass
-
-
 def thread_locals() -> list[tuple[Any, str]]:
     """Where in the package a `threading.local` is: module and name."""
     modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "threadhooks"]
@@ -49,56 +44,6 @@ def test_there_is_one_thread_local_in_the_package() -> None:
 
 
 # When, where and as whom hooks run
-
-
-def test_hooks_have_always_run_when_join_returns() -> None:
-    """Three hundred times over, nothing is left to run when `join()` has returned."""
-    early = 0
-    for _ in range(300):
-        log: list[int] = []
-        in_thread(lambda log=log: finalize(log.append, 1))
-        early += log != [1]
-    assert early == 0
-
-
-def test_a_pool_runs_its_workers_cleanups_in_them() -> None:
-    """What a pool's task registers runs as its worker ends, in the worker, and not as the task ends."""
-    log: list[Any] = []
-    with ThreadPoolExecutor(1, initializer=threadhooks.attach) as pool:
-        pool.submit(lambda: finalize(lambda: log.append(threading.get_ident())) and None).result()
-        ident = pool.submit(threading.get_ident).result()
-        assert log == []
-    assert log == [ident]
-
-
-def test_cleanups_unwind_as_one_stack_and_then_the_signal_is_sent(plugin: Plugin) -> None:
-    """All cleanups run last in, first out, whoever registered them; the receivers come after them, in order."""
-    log = Log()
-    refs = []
-
-    def body() -> None:
-        finalize(log.append, "finalize 1")
-        plugin.register(log.append, "plugin 1")
-        refs.append(ref(lambda _: log.append("ref 1")))
-        resource(log, "resource 1")
-        refs.append(ref(lambda _: log.append("ref 2")))
-        plugin.register_early(log.append, "plugin 2")
-        finalize(log.append, "finalize 2")
-
-    plugin.thread_exited(lambda thread, **extra: log.append("receiver 1"))
-    plugin.thread_exited(lambda thread, **extra: log.append("receiver 2"))
-    in_thread(body)
-    assert log == [
-        "plugin 2",  # the early moment did not come: so it comes late, before the others
-        "finalize 2",
-        "ref 2",
-        "resource 1",
-        "ref 1",
-        "plugin 1",
-        "finalize 1",
-        "receiver 1",
-        "receiver 2",
-    ]
 
 
 def test_a_hook_may_start_threads() -> None:
@@ -180,67 +125,29 @@ def test_no_thread_local_is_touched_while_hooks_run(
     assert log.count("finalize") == log.count("plugin") == log.count("ref") == log.count("another") == 4
 
 
-def test_cleanups_that_are_registered_by_cleanups_run_next(plugin: Plugin) -> None:
-    """What a cleanup registers runs in the same exit, in the same thread, before older cleanups."""
-    log: list[Any] = []
-    kept: list[Any] = []
-
-    def step(depth: int, *_: object) -> None:
-        log.append((depth, threading.get_ident()))
-        if depth == 1:
-            finalize(step, 2)
-        if depth == 2:
-            plugin.register(step, 3)
-        if depth == 3:
-            kept.append(ref(lambda _: step(4)))
-        if depth == 4:
-            plugin.register_early(step, 5)
-
-    def body() -> None:
-        finalize(step, "old")
-        finalize(step, 1)
-
-    thread = in_thread(body)
-    assert log == [(depth, thread.ident) for depth in (1, 2, 3, 4, 5, "old")]
-
-
 # Loops
 
 
-def test_endless_cleanups_of_a_receiver_are_stopped(plugin: Plugin, reports: list[Any]) -> None:
-    """A loop that begins in a receiver ends as well, and the thread with it."""
+@pytest.mark.parametrize("way", ["register", "register_early", "thread_exiting", "thread_exited"])
+def test_endless_cleanups_are_stopped(way: str, plugin: Plugin, reports: list[Any]) -> None:
+    """A loop ends at either moment, though it begins in a receiver; it is reported, and the other hooks run."""
+    ran: list[str] = []
 
-    def again() -> None:
-        finalize(again)
+    def again(*_: object, **extra: object) -> None:
+        (plugin.register_early if way in ("register_early", "thread_exiting") else plugin.register)(again)
 
-    plugin.thread_exited(lambda thread, **extra: again())
-    in_thread(threadhooks.attach)
+    def body() -> None:
+        plugin.register(ran.append, "late")
+        plugin.register_early(ran.append, "early")
+        if way.startswith("register"):
+            again()
+
+    if way.startswith("thread"):
+        getattr(plugin, way)(again)
+    with threadhooks.installed():
+        in_thread(body)
     assert [report.exc_type for report in reports] == [RuntimeError]
-
-
-# What a report looks like
-
-
-def test_a_report_is_printed_with_the_thread_and_the_hook(program: Callable[..., Any]) -> None:
-    """Without an excepthook of one's own, the report is the one of `threading`, and names the hook."""
-    out, err, code = program("""
-        import threading
-        from threadhooks.threadref import finalize
-
-        def fail():
-            1 / 0
-
-        thread = threading.Thread(target=lambda: finalize(fail), name="worker-7")
-        thread.start()
-        thread.join()
-        print(threading.enumerate() == [threading.main_thread()])
-    """)
-    assert (out, code) == ("True\n", 0)
-    lines = err.splitlines()
-    assert "Exception in thread worker-7:" in lines
-    assert "ZeroDivisionError: division by zero" in lines
-    assert any("raised by __main__.fail, a hook of threadhooks" in line for line in lines)
-    assert err.count("Traceback") == 1
+    assert ran == ["early", "late"]
 
 
 # What stays behind

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-import queue
 import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import Farewell, Steal, in_thread
+from loops import Worker
+from support import Farewell, Steal, in_thread, with_its_sentinel
 
 import threadhooks
 from threadhooks.threadref import finalize, ref
@@ -18,45 +18,15 @@ from threadhooks.threadref import finalize, ref
 
 def test_a_sentinel_can_not_be_weakly_referenced(steal: Steal) -> None:
     """Nobody gets a sentinel by dereferencing something."""
-    done: list[bool] = []
-
-    def body() -> None:
-        for sentinel in steal(threadhooks.attach):
-            with pytest.raises(TypeError, match="weak reference"):
-                weakref.ref(sentinel)
-        done.append(True)
-
-    in_thread(body)
-    assert done
+    _, sentinels = with_its_sentinel(steal, threadhooks.attach)
+    for sentinel in sentinels:
+        with pytest.raises(TypeError, match="weak reference"):
+            weakref.ref(sentinel)
 
 
-def test_a_sentinel_that_was_kept_is_reported_and_its_hooks_are_not_run(
-    reports: list[Any], exits: list[Any], steal: Steal
-) -> None:
-    """Whoever holds a sentinel longer than its thread lives gets a report, and no hook runs in a wrong thread."""
-    kept: list[Any] = []
-    log: list[str] = []
-
-    def body() -> None:
-        kept.extend(steal(lambda: finalize(log.append, "must not run")))
-        kept_refs.append(ref(lambda _: log.append("nor this")))
-
-    kept_refs: list[Any] = []
-    thread = in_thread(body)
-    assert len(kept) == 2
-    assert reports == []
-    kept.clear()
-    assert [(report.exc_type, report.thread) for report in reports] == [(RuntimeError, thread)]
-    assert "finalized in another thread" in str(reports[0].exc_value)
-    assert "append" in str(reports[0].exc_value)
-    assert (log, exits) == ([], [])
-    assert kept_refs[0]() is None
-
-
-def test_a_kept_sentinel_closes_no_resource(reports: list[Any], steal: Steal) -> None:
-    """Not even the `finally` of a generator runs in the thread that drops another one's sentinel."""
+def test_a_kept_sentinel_closes_no_resource(reports: list[Any], exits: list[Any], steal: Steal) -> None:
+    """Not even the `finally` of a generator runs in the thread that drops another one's sentinel; no signal is sent."""
     log: list[Any] = []
-    kept: list[Any] = []
 
     @threadhooks.per_thread
     def guarded() -> Iterator[None]:
@@ -65,10 +35,10 @@ def test_a_kept_sentinel_closes_no_resource(reports: list[Any], steal: Steal) ->
         finally:
             log.append(threading.current_thread())
 
-    in_thread(lambda: kept.extend(steal(guarded)))
+    _, kept = with_its_sentinel(steal, guarded)
     kept.clear()
     gc.collect()
-    assert log == []
+    assert log == exits == []
     assert "guarded" in str(reports[0].exc_value)
 
 
@@ -100,23 +70,16 @@ def test_the_report_of_a_kept_sentinel_names_all_hooks(reports: list[Any], steal
 @pytest.mark.filterwarnings("ignore:early cleanup:ResourceWarning")
 def test_the_report_of_a_kept_sentinel_names_early_hooks(reports: list[Any], steal: Steal) -> None:
     """What was to run early, and is not run at all, is named, too."""
-    kept: list[Any] = []
     with threadhooks.Plugin("lost") as plugin:
-        in_thread(lambda: kept.extend(steal(lambda: plugin.register_early(Farewell, "early"))))
+        _, kept = with_its_sentinel(steal, lambda: plugin.register_early(Farewell, "early"))
         kept.clear()
     assert [str(report.exc_value).count("Farewell of plugin 'lost'") for report in reports] == [1]
 
 
 def test_what_a_kept_sentinel_costs_is_not_destroyed(reports: list[Any], steal: Steal) -> None:
     """The arguments of hooks that are not run live on: they may belong to their thread."""
-    kept: list[Any] = []
-    destroyed: list[threading.Thread] = []
-
-    def body() -> None:
-        farewell = Farewell(lambda: destroyed.append(threading.current_thread()))
-        kept.extend(steal(lambda: finalize(print, farewell)))
-
-    in_thread(body)
+    destroyed: list[bool] = []
+    _, kept = with_its_sentinel(steal, lambda: finalize(print, Farewell(lambda: destroyed.append(True))))
     kept.clear()
     reports.clear()
     gc.collect()
@@ -127,30 +90,13 @@ def test_a_sentinel_that_was_kept_is_reported_though_its_ident_is_in_use_again(
     reports: list[Any], steal: Steal
 ) -> None:
     """A thread with the ident of one that has ended is not taken for it."""
-    kept: list[Any] = []
     log: list[str] = []
-
-    def body() -> None:
-        kept.extend(steal(lambda: finalize(log.append, "must not run")))
-
-    first = in_thread(body)
-    done: queue.SimpleQueue[None] = queue.SimpleQueue()
-    leave = threading.Event()
-
-    def drop() -> None:
-        if threading.get_ident() == first.ident:
-            kept.clear()
-        done.put(None)
-        leave.wait()
-
-    others = []
+    first, kept = with_its_sentinel(steal, lambda: finalize(log.append, "must not run"))
+    others: list[Worker] = []
     while kept and len(others) < 100:  # that live together, so that each has an ident of its own
-        others.append(threading.Thread(target=drop))
-        others[-1].start()
-        done.get()
-    leave.set()
+        others.append(Worker(lambda: threading.get_ident() == first.ident and kept.clear()).begin())
     for other in others:
-        other.join()
+        other.end()
     if kept:
         kept.clear()
         pytest.skip("no ident was used again")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
 from hooks import KINDS, Kind, run_with
-from support import LONG, forks, in_thread
+from loops import Worker
+from support import LONG, Log, forks, in_thread, run_all
 
 import threadhooks
 from threadhooks import (
@@ -67,7 +67,7 @@ def closing(plugin: Plugin, slow: Slow) -> threading.Thread:
 
 
 def test_close_takes_everything_back_in_every_thread() -> None:
-    """After close(), no receiver and no cleanup of the plugin runs, in no thread; those of others do."""
+    """After close(), which may be called again, nothing of the plugin runs, in no thread; what is others' does."""
     ran: list[str] = []
     ready, leave = threading.Barrier(4), threading.Event()
 
@@ -86,6 +86,7 @@ def test_close_takes_everything_back_in_every_thread() -> None:
             thread.start()
         ready.wait(LONG)
         gone.close()
+        gone.close(run=True)
         assert gone.pending() == {}
         assert {thread: len(pending) for thread, pending in kept.pending().items()} == dict.fromkeys(threads, 1)
         leave.set()
@@ -97,13 +98,9 @@ def test_close_takes_everything_back_in_every_thread() -> None:
 def test_close_destroys_what_was_registered() -> None:
     """A closed plugin keeps neither functions nor arguments alive, though its threads go on."""
 
-    class Argument:
-        pass
-
     def body() -> None:
         plugin = Plugin("forgetful")
-        argument = Argument()
-        function = functools.partial(print)
+        argument, function = Log(), functools.partial(print)
         plugin.register(function, argument)
         alive = weakref.ref(argument), weakref.ref(function)
         del argument, function
@@ -115,23 +112,9 @@ def test_close_destroys_what_was_registered() -> None:
     assert results == [[None, None]]
 
 
-def test_closing_again_does_nothing() -> None:
-    """A closed plugin may be closed, also with `run`."""
-    plugin = Plugin("twice")
-    plugin.close()
-    plugin.close(run=True)
-    assert plugin.closed
-
-
 def test_close_with_run_runs_the_current_threads(reports: list[threading.ExceptHookArgs]) -> None:
     """With `run`, this thread's cleanups run now, last in, first out, once; other threads' are taken back."""
     ran: list[Any] = []
-    registered, leave = threading.Event(), threading.Event()
-
-    def elsewhere() -> None:
-        plugin.register(ran.append, "another thread's")
-        registered.set()
-        assert leave.wait(LONG)
 
     def fails() -> None:
         raise OSError("disc full")
@@ -144,12 +127,9 @@ def test_close_with_run_runs_the_current_threads(reports: list[threading.ExceptH
         ran.append("closed")
 
     plugin = Plugin("running")
-    other = threading.Thread(target=elsewhere)
-    other.start()
-    assert registered.wait(LONG)
+    other = Worker(lambda: plugin.register(ran.append, "another thread's")).begin()
     thread = in_thread(body)
-    leave.set()
-    other.join(LONG)
+    other.end()
     assert ran == [2, 1, "closed"]
     assert [report.thread for report in reports] == [thread]
     assert "fails of plugin 'running', a hook of threadhooks" in reports[0].exc_value.__notes__[0]  # type: ignore[union-attr]
@@ -176,37 +156,10 @@ def test_close_with_a_run_that_is_neither_true_nor_false() -> None:
     assert ran == ["cleanup"]
 
 
-def test_a_cleanup_that_runs_at_close_may_not_register() -> None:
-    """With `run`, what runs finds the plugin closed; what it registers is refused, and the refusal reported."""
-    refused: list[str] = []
-
-    def registers() -> None:
-        try:
-            plugin.register(print)
-        except RuntimeError as error:
-            refused.append(str(error))
-
-    def body() -> None:
-        plugin.register(registers)
-        plugin.close(run=True)
-
-    plugin = Plugin("shut")
-    in_thread(body)
-    assert refused == ["plugin 'shut' is closed"]
-
-
-def test_close_with_run_in_a_thread_without_cleanups() -> None:
+def test_close_with_run_in_a_thread_without_cleanups(exits: list[Any]) -> None:
     """With `run` in a thread that has nothing, nothing runs, and the thread is not attached."""
-    plugin = Plugin("elsewhere")
-    attached: list[bool] = []
-    in_thread(
-        lambda: (
-            plugin.close(run=True),
-            attached.append(threading.current_thread() in [info.thread for info in threadhooks.threads()]),
-        )
-    )
-    assert attached == [False]
-    assert plugin.closed
+    in_thread(lambda: Plugin("elsewhere").close(run=True))
+    assert exits == []
 
 
 # While other threads are exiting
@@ -332,40 +285,27 @@ def test_close_that_is_interrupted_gives_the_name_back(monkeypatch: pytest.Monke
     Plugin("interrupted").close()
 
 
-def test_connecting_and_closing_under_load() -> None:
+def test_connecting_and_closing_under_load(hurry: None) -> None:
     """Whatever threads register and exit while others close: a hook never begins after close() has returned."""
     late: list[str] = []
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        for turn in range(100):
-            plugin = Plugin(f"turn {turn}")
-            over = threading.Event()
+    for turn in range(100):
+        plugin = Plugin(f"turn {turn}")
+        over = threading.Event()
 
-            def hook(*_: Any, over: threading.Event = over, **__: Any) -> None:
-                if over.is_set():
-                    late.append("late")
+        def hook(*_: Any, over: threading.Event = over, **__: Any) -> None:
+            if over.is_set():
+                late.append("late")
 
-            def body(plugin: Plugin = plugin, hook: Callable[..., None] = hook) -> None:
-                try:
-                    plugin.register(hook)
-                    plugin.thread_exited(hook)
-                    plugin.register_early(hook)
-                except RuntimeError:
-                    pass
+        def body(plugin: Plugin = plugin, hook: Callable[..., None] = hook) -> None:
+            with suppress(RuntimeError):
+                plugin.register(hook)
+                plugin.thread_exited(hook)
+                plugin.register_early(hook)
 
-            threads = [threading.Thread(target=body) for _ in range(6)]
-            for thread in threads[:3]:
-                thread.start()
-            closer = threading.Thread(target=lambda p=plugin, o=over: (p.close(), o.set()))  # type: ignore[misc]
-            closer.start()
-            for thread in threads[3:]:
-                thread.start()
-            for thread in [*threads, closer]:
-                thread.join(LONG)
-            assert plugin.pending() == {}
-    finally:
-        sys.setswitchinterval(interval)
+        threads = [threading.Thread(target=body) for _ in range(6)]
+        closer = threading.Thread(target=lambda p=plugin, o=over: (p.close(), o.set()))  # type: ignore[misc]
+        run_all([*threads[:3], closer, *threads[3:]])
+        assert plugin.pending() == {}
     assert late == []
     assert thread_exited.receivers == {}
 
@@ -419,40 +359,6 @@ def test_close_waits_for_a_hook_that_has_closed_it_and_goes_on() -> None:
         slow.leave.set()
         closer.join(LONG)
     assert slow.events == ["hook ended", "closed"]
-
-
-@pytest.mark.parametrize("run", [False, True])
-def test_a_cleanup_may_close_its_own_plugin(run: bool) -> None:
-    """It goes on; older cleanups of its thread are taken back, or with `run` called; receivers are taken back."""
-    ran: list[str] = []
-    plugin = Plugin("own")
-
-    def closes() -> None:
-        plugin.close(run=run)
-        ran.append("went on")
-
-    def body() -> None:
-        plugin.register(ran.append, "older")
-        plugin.register(closes)
-
-    plugin.thread_exited(lambda thread, **extra: ran.append("receiver"))
-    in_thread(body)
-    assert ran == ["older"] * run + ["went on"]
-
-
-def test_a_receiver_may_close_its_own_plugin() -> None:
-    """It goes on; those that would follow are not called."""
-    ran: list[str] = []
-    plugin = Plugin("own")
-
-    @plugin.thread_exited
-    def closes(thread: threading.Thread, **extra: Any) -> None:
-        plugin.close()
-        ran.append("went on")
-
-    plugin.thread_exited(lambda thread, **extra: ran.append("later"))
-    in_thread(threadhooks.attach)
-    assert ran == ["went on"]
 
 
 # After a fork

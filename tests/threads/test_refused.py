@@ -71,47 +71,33 @@ class Generating:
         yield
 
 
-@connections
-@pytest.mark.parametrize("hook", [generator, functools.partial(generator), Generating(), Generating().__call__])
-def test_generator_functions_are_refused(signal: ThreadSignal, connect: Any, hook: Any) -> None:
-    """What would only make a generator is refused, and leaves no trace."""
-    with pytest.raises(TypeError, match="a generator function, which does not run when it is called"):
-        connect(signal, hook)
-    assert_no_trace(signal)
+COROUTINE = r"plain function, which may call asyncio\.run.*threadhooks\.aio\.connect\(\)"
+GENERATOR = "a generator function, which does not run when it is called"
+NOT_CALLABLE = "a hook must be callable, not "
+REFUSED = [
+    *[(hook, NOT_CALLABLE) for hook in (None, 3, "name", [], Sender(), blinker.ANY)],
+    *[(hook, GENERATOR) for hook in (generator, functools.partial(generator), Generating(), Generating().__call__)],
+    (coroutine, COROUTINE),
+    (functools.partial(functools.partial(coroutine), key=1), COROUTINE),
+    (asynchronous_generator, COROUTINE),
+    (functools.partial(asynchronous_generator), COROUTINE),
+    (Asynchronous(), COROUTINE),
+    (functools.partial(Asynchronous()), COROUTINE),
+    (Asynchronous().method, COROUTINE),
+    (Asynchronous.static, COROUTINE),
+    (vars(Asynchronous)["static"], COROUTINE),
+    (functools.partial(vars(Asynchronous)["static"]), COROUTINE),
+    (Asynchronous.of_class, COROUTINE),
+    (AsynchronousGenerator(), COROUTINE),
+    (AsyncMock(), COROUTINE),
+]
 
 
 @connections
-@pytest.mark.parametrize(
-    "hook",
-    [
-        coroutine,
-        functools.partial(coroutine, key=1),
-        functools.partial(functools.partial(coroutine), key=1),
-        asynchronous_generator,
-        functools.partial(asynchronous_generator),
-        Asynchronous(),
-        functools.partial(Asynchronous()),
-        Asynchronous().method,
-        Asynchronous.static,
-        vars(Asynchronous)["static"],
-        functools.partial(vars(Asynchronous)["static"]),
-        Asynchronous.of_class,
-        AsynchronousGenerator(),
-        AsyncMock(),
-    ],
-)
-def test_coroutine_functions_are_refused(signal: ThreadSignal, connect: Any, hook: Any) -> None:
-    """What would need an event loop is refused with what to do instead, and leaves no trace."""
-    with pytest.raises(TypeError, match=r"plain function, which may call asyncio\.run"):
-        connect(signal, hook)
-    assert_no_trace(signal)
-
-
-@connections
-@pytest.mark.parametrize("hook", [None, 3, "name", [], Sender(), blinker.ANY])
-def test_what_cannot_be_called_is_refused(signal: ThreadSignal, connect: Any, hook: Any) -> None:
-    """What can't be called is refused, and leaves no trace."""
-    with pytest.raises(TypeError, match="a hook must be callable, not "):
+@pytest.mark.parametrize(("hook", "why"), REFUSED)
+def test_what_could_never_run_is_refused(signal: ThreadSignal, connect: Any, hook: Any, why: str) -> None:
+    """What can't be called, would make a generator, or needs a loop is refused, with what to do; it leaves no trace."""
+    with pytest.raises(TypeError, match=why):
         connect(signal, hook)
     assert_no_trace(signal)
 
@@ -179,24 +165,12 @@ class Class:
     def __call__(self) -> None: ...
 
 
-known = pytest.mark.parametrize(
-    "connect",
-    [thread_exited.connect, lambda hook: Plugin("refusing").thread_exited(hook)],
-    ids=["signal", "plugin"],
-)
+@pytest.fixture(params=["signal", "plugin"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Any]:
+    with Plugin("refusing") as plugin:
+        yield thread_exited.connect if request.param == "signal" else plugin.thread_exited
 
 
-@pytest.fixture
-def _closed() -> Iterator[None]:
-    yield
-    from threadhooks import plugins
-
-    for plugin in list(plugins._plugins.values()):
-        plugin.close()
-
-
-@pytest.mark.usefixtures("_closed")
-@known
 @pytest.mark.parametrize(
     ("hook", "why"),
     [

@@ -7,7 +7,6 @@ import functools
 import inspect
 import itertools
 import pickle
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +14,9 @@ from typing import Any
 import pytest
 from resourcing import Crash, Manager, Owner, events, in_thread, noted
 from support import Log
+from support import in_thread as run_in_thread
 
+import threadhooks
 from threadhooks import per_thread
 from threadhooks._attached import attached
 
@@ -24,9 +25,11 @@ def test_a_value_for_each_combination_of_arguments(log: Log) -> None:
     """Equal arguments mean the same value, and different ones different values; the function gets them as given."""
 
     def body() -> None:
-        values = [noted(log), noted(log, 1), noted(log, 2), noted(log, 1, 2), noted(log, a=1), noted(log, 1, a=1)]
+        values, again = [
+            [noted(log), noted(log, 1), noted(log, 2), noted(log, 1, 2), noted(log, a=1), noted(log, 1, a=1)]
+            for _ in range(2)
+        ]
         assert len(set(values)) == 6
-        again = [noted(log), noted(log, 1), noted(log, 2), noted(log, 1, 2), noted(log, a=1), noted(log, 1, a=1)]
         assert again == values
 
     in_thread(body)
@@ -75,85 +78,48 @@ def test_arguments_of_one_hash(order: tuple[int, ...], log: Log) -> None:
     in_thread(body)
 
 
-def test_defaults_and_every_kind_of_parameter() -> None:
-    """Positional, positional-only, keyword-only and default ones arrive as in a call of the function itself."""
+def test_every_kind_of_parameter() -> None:
+    """All kinds of parameters, of whatever names, arrive as in a call of the function itself, which may refuse it."""
 
     @per_thread
-    def resource(a: int, /, b: int = 2, *rest: int, c: int = 3, **others: int) -> Iterator[tuple[Any, ...]]:
-        yield a, b, rest, c, others
+    def resource(a: int, /, self: int = 2, *args: int, instance: int = 3, **kwargs: int) -> Iterator[tuple[Any, ...]]:
+        yield a, self, args, instance, kwargs
 
     def body() -> None:
         assert resource(1) == (1, 2, (), 3, {})
-        assert resource(1, 5, 6, c=7, a=8) == (1, 5, (6,), 7, {"a": 8})
-        assert resource(1, b=5) == (1, 5, (), 3, {})
-
-    in_thread(body)
-
-
-def test_keywords_may_have_any_name() -> None:
-    """No name of a parameter is taken by the resource itself."""
-
-    @per_thread
-    def resource(self: int, instance: int, args: int, kwargs: int, early: int) -> Iterator[tuple[int, ...]]:
-        yield self, instance, args, kwargs, early
-
-    def body() -> None:
-        value = resource(1, instance=2, args=3, kwargs=4, early=5)
-        assert value == (1, 2, 3, 4, 5)
-        resource.close(1, instance=2, args=3, kwargs=4, early=5)
-        assert resource(1, instance=2, args=3, kwargs=4, early=5) is not value
-
-    in_thread(body)
-
-
-def test_a_call_that_the_function_refuses() -> None:
-    """Arguments that don't fit are a `TypeError` at the call, as in a call of the function itself."""
-
-    @per_thread
-    def resource(name: str) -> Iterator[str]:
-        yield name
-
-    def body() -> None:
-        with pytest.raises(TypeError, match="missing 1 required positional argument: 'name'"):
+        assert resource(1, self=5) == (1, 5, (), 3, {})
+        value = resource(1, 5, 6, instance=7, a=8, early=9)
+        assert value == (1, 5, (6,), 7, {"a": 8, "early": 9})
+        resource.close(1, 5, 6, instance=7, a=8, early=9)
+        assert resource(1, 5, 6, instance=7, a=8, early=9) is not value
+        with pytest.raises(TypeError, match="missing 1 required positional argument: 'a'"):
             resource()  # type: ignore[call-arg]
-        assert resource("a") == "a"
 
     in_thread(body)
 
 
-@pytest.mark.parametrize("keyword", [False, True])
-def test_arguments_that_are_not_hashable(keyword: bool, log: Log) -> None:
+@pytest.mark.parametrize(("args", "kwargs"), [(([],), {}), ((), {"a": []})])
+def test_arguments_that_are_not_hashable(args: Any, kwargs: Any, log: Log) -> None:
     """They are a `TypeError` at the call, before anything is opened."""
-    args, kwargs = ((), {"a": []}) if keyword else (([],), {})
-
-    def body() -> None:
-        for use in (noted, noted.close):
-            with pytest.raises(TypeError, match="unhashable"):
-                use(log, *args, **kwargs)
-
-    in_thread(body)
+    for use in (noted, noted.close):
+        with pytest.raises(TypeError, match="unhashable"):
+            in_thread(lambda use=use: (threadhooks.attach(), use(log, *args, **kwargs)))  # type: ignore[misc]
     assert log == []
 
 
 def test_nothing_of_a_thread_that_has_ended_is_kept(no_collection: None) -> None:
     """The value and the arguments are freed with the thread, without a collection, though the resource lives on."""
-
-    class Thing:
-        pass
+    kept: list[weakref.ref[Any]] = []
 
     @per_thread
-    def resource(argument: Thing) -> Iterator[Thing]:
-        yield Thing()
+    def resource(argument: Log) -> Iterator[Log]:
+        kept.append(weakref.ref(argument))
+        value = Log()
+        kept.append(weakref.ref(value))
+        yield value
 
-    def body() -> list[weakref.ref[Any]]:
-        argument = Thing()
-        return [weakref.ref(resource(argument)), weakref.ref(argument)]
-
-    thread_and_refs: list[Any] = []
-    thread = threading.Thread(target=lambda: thread_and_refs.extend(body()))
-    thread.start()
-    thread.join()
-    assert [reference() for reference in thread_and_refs] == [None, None]
+    run_in_thread(lambda: resource(Log()))
+    assert [reference() for reference in kept] == [None, None]
 
 
 # A function like others
@@ -197,15 +163,11 @@ def test_its_repr_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickling(protocol: int) -> None:
-    """It is pickled by its name, as functions are, and so is one that is a method."""
+    """It is pickled by its name, as functions are, and so is one that is a method; one without a name is an error."""
     for resource in (documented, Owner.resource):
         assert pickle.loads(pickle.dumps(resource, protocol)) is resource
-
-
-def test_one_that_has_no_name_to_be_found_by_is_not_pickled() -> None:
-    """As for functions, that is an error when it is pickled."""
     with pytest.raises((pickle.PicklingError, AttributeError)):
-        pickle.dumps(per_thread(lambda: Manager([])))
+        pickle.dumps(per_thread(lambda: Manager([])), protocol)
 
 
 @pytest.mark.parametrize("func", [documented.__wrapped__, functools.partial(Manager, [])])  # type: ignore[attr-defined]

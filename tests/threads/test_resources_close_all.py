@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import itertools
-import sys
 import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from resourcing import Owner, Worker, events, in_thread, noted, working
-from support import LONG, Log, run
+from resourcing import Crash, Manager, Owner, Worker, events, in_thread, noted, working
+from support import LONG, Log, run, run_all
 
 import threadhooks
 from threadhooks import Plugin, per_thread, thread_exited
@@ -34,6 +34,7 @@ USES: dict[str, Callable[[Plugin], object]] = {
     "finalize": lambda plugin: finalize(int),
     "ref": lambda plugin: ref(),
     "attach": lambda plugin: threadhooks.attach(),
+    "none": lambda plugin: None,
 }
 
 
@@ -52,25 +53,17 @@ def test_it_closes_all_of_the_current_thread(log: Log) -> None:
 
 @pytest.mark.parametrize("use", USES)
 def test_another_thread_closes_its_own_when_it_next_has_to_do_with_us(use: str, log: Log) -> None:
-    """Whatever it does with us, it closes all that was retired, the last that was opened first; not before."""
-    with Plugin("plugin") as plugin, working() as worker:
-        worker.do(lambda: [noted(log, number) for number in range(2)])
-        noted.close_all()
-        assert events(log) == ["opened"] * 2
-        worker.do(lambda: USES[use](plugin) and None)
-        assert [(event, args) for event, _, args, _ in log[2:]] == [("closed", (1,)), ("closed", (0,))]
-        assert {ident for _, ident, *_ in log} == {worker.thread.ident}
-
-
-def test_a_thread_that_does_nothing_more_closes_its_own_as_it_ends(log: Log) -> None:
-    """What was retired is closed once, in its thread, in its place of the stack."""
-    with Plugin("plugin") as plugin, working() as worker:
-        worker.do(
-            lambda: (plugin.register(log.append, ("before",)), noted(log), plugin.register(log.append, ("after",)))
-        )
-        noted.close_all()
-        noted.close_all()
-    assert events(log) == ["opened", "after", "closed", "before"]
+    """Whatever it does with us, it closes all that was retired, the last that was opened first; at its end at last."""
+    with Plugin("plugin") as plugin:
+        with working() as worker:
+            worker.do(lambda: [noted(log, number) for number in range(2)])
+            noted.close_all()
+            noted.close_all()
+            assert events(log) == ["opened"] * 2
+            worker.do(lambda: USES[use](plugin) and None)
+            assert events(log) == ["opened"] * 2 + ["closed"] * 2 * (use != "none")
+    assert [(event, args) for event, _, args, _ in log[2:]] == [("closed", (1,)), ("closed", (0,))]
+    assert {ident for _, ident, *_ in log} == {worker.thread.ident}
 
 
 def test_the_next_call_of_another_thread_opens_anew(log: Log) -> None:
@@ -186,12 +179,9 @@ def test_a_closing_that_uses_what_was_closed_elsewhere(args: tuple[int, ...]) ->
 def test_what_was_closed_elsewhere_is_not_kept(no_collection: None) -> None:
     """The thread lets go of it when it next has to do with us, or ends."""
 
-    class Thing:
-        pass
-
     @per_thread
-    def resource() -> Iterator[Thing]:
-        yield Thing()
+    def resource() -> Iterator[Log]:
+        yield Log()
 
     with working() as comes:
         with working() as ends:
@@ -286,27 +276,20 @@ def test_what_fails(anywhere: bool, failures: list[Any]) -> None:
 
 def test_what_fails_is_in_no_cycle(no_collection: None) -> None:
     """The exception that it raises is gone as soon as its catcher lets go of it, and with it what its frames hold."""
+    caught: list[weakref.ref[Crash]] = []
 
-    class Failure(Exception):
-        pass
-
-    class Manager:
-        def __enter__(self) -> int:
-            return 1
-
+    class Failing(Manager):
         def __exit__(self, *_: object) -> None:
-            raise Failure
-
-    resource = per_thread(Manager)
-    caught: list[weakref.ref[Failure]] = []
+            raise Crash
 
     def body() -> None:
         resource()
         try:
             resource.close_all()
-        except Failure as error:
+        except Crash as error:
             caught.append(weakref.ref(error))
 
+    resource = per_thread(lambda: Failing([]))
     in_thread(body)
     assert [error() for error in caught] == [None]
 
@@ -326,8 +309,8 @@ def test_in_its_own_opening_and_closing(log: Log) -> None:
     assert log == ["opened", "closed"] * 2
 
 
-def test_a_thread_that_never_comes_is_asked_once(log: Log) -> None:
-    """However often a value is retired, that takes no more memory."""
+def test_a_thread_is_asked_once(log: Log) -> None:
+    """However often a value is retired, that takes no more memory; a thread that has ended is asked nothing."""
     with working() as worker:
         worker.do(lambda: noted(log))
         (attachment,) = [found for found in attached() if found.thread is worker.thread]
@@ -336,31 +319,19 @@ def test_a_thread_that_never_comes_is_asked_once(log: Log) -> None:
         assert len(attachment.asked) == 1
         worker.do(another)
         assert attachment.asked == []
-
-
-def test_a_thread_that_has_ended_is_asked_nothing() -> None:
-    """What is retired at the very end of its thread leaves nothing behind."""
-    with working() as worker:
-        worker.do(another)
-        (attachment,) = [found for found in attached() if found.thread is worker.thread]
     attachment.ask(int)
     assert attachment.asked == []
 
 
 def test_a_thread_that_is_not_attached_stays_so() -> None:
     """Nothing is opened or attached, in any thread, for there is nothing to close."""
-    heard: list[threading.Thread] = []
-
-    @thread_exited.connect
-    def exited(thread: threading.Thread, **extra: Any) -> None:
-        heard.append(thread)
-
-    in_thread(lambda: (noted.close_all(), noted.close_all(anywhere=True)))
-    assert heard == []
+    with thread_exited.connected_to(heard := Mock()):
+        in_thread(lambda: (noted.close_all(), noted.close_all(anywhere=True)))
+    assert not heard.called
 
 
 @pytest.mark.parametrize("anywhere", [False, True])
-def test_many_threads_while_it_is_called_over_and_over(anywhere: bool) -> None:
+def test_many_threads_while_it_is_called_over_and_over(anywhere: bool, hurry: None) -> None:
     """No call returns a value that was opened before the last `close_all`, and each value is closed once."""
     numbers = itertools.count(1)
     opened: list[int] = []
@@ -388,26 +359,17 @@ def test_many_threads_while_it_is_called_over_and_over(anywhere: bool) -> None:
             if turn % 5 == 0:
                 resource.close()
 
-    def workers() -> None:
-        for _ in range(5):
-            run(threading.Thread(target=resource))
+    def retire() -> None:
+        try:
+            for _ in range(150):
+                newest = next(numbers)
+                resource.close_all(anywhere=anywhere)
+                newest_that_is_retired[0] = newest
+        finally:
+            stop.set()
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        threads = [threading.Thread(target=body) for _ in range(3)] + [threading.Thread(target=workers)]
-        for thread in threads:
-            thread.start()
-        for _ in range(150):
-            newest = next(numbers)
-            resource.close_all(anywhere=anywhere)
-            newest_that_is_retired[0] = newest
-        stop.set()
-        for thread in threads:
-            thread.join(LONG)
-    finally:
-        stop.set()
-        sys.setswitchinterval(interval)
+    brief = threading.Thread(target=lambda: [run(threading.Thread(target=resource)) for _ in range(5)])
+    run_all([brief, *(threading.Thread(target=body) for _ in range(3)), threading.Thread(target=retire)])
     assert wrong == []
     assert sorted(opened) == sorted(number for number, _ in closed)
     assert anywhere or {distance for _, distance in closed} == {0}

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from resourcing import Crash, Manager, crashing, in_thread
-from support import Log
+from support import Log, run
 
 import threadhooks
 from threadhooks import PerThread, per_thread
@@ -36,6 +36,17 @@ def an_exit_stack(log: list[Any]) -> contextlib.ExitStack:
     stack = contextlib.ExitStack()
     stack.enter_context(Manager(log))
     return stack
+
+
+class Closes:
+    """What `contextlib.closing` closes; to be told apart by its value alone."""
+
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+        Manager(log).__enter__()
+
+    def close(self) -> None:
+        Manager(self.log).__exit__(None, None, None)
 
 
 class Maker:
@@ -61,6 +72,7 @@ class Maker:
         pytest.param(lambda log: functools.partial(Manager, log), id="class"),
         pytest.param(lambda log: Maker(log), id="callable object"),
         pytest.param(lambda log: lambda: an_exit_stack(log), id="ExitStack"),
+        pytest.param(lambda log: lambda: contextlib.closing(Closes(log)), id="closing"),
     ],
 )
 def test_what_can_be_a_resource(make: Callable[[list[Any]], Callable[[], Any]], log: Log) -> None:
@@ -70,23 +82,11 @@ def test_what_can_be_a_resource(make: Callable[[list[Any]], Callable[[], Any]], 
     def body() -> int:
         value = resource()
         assert resource() is value
-        assert value == "value" or isinstance(value, contextlib.ExitStack)
+        assert value == "value" or isinstance(value, (contextlib.ExitStack, Closes))
         return threading.get_ident()
 
     ident = in_thread(body)
     assert log == [("enter", ident), ("exit", ident, None, None, None)]
-
-
-def test_a_function_that_returns_contextlib_closing(log: Log) -> None:
-    """The value is what `closing` has been given, and it is closed."""
-
-    class Connection:
-        def close(self) -> None:
-            log.append("closed")
-
-    connection = per_thread(lambda: contextlib.closing(Connection()))
-    assert isinstance(in_thread(connection), Connection)
-    assert log == ["closed"]
 
 
 class OnlyEnter:
@@ -152,19 +152,14 @@ class CallGenerates:
     [
         pytest.param(coroutine_function, "coroutine function", id="coroutine"),
         pytest.param(async_generator_function, "coroutine function", id="asynchronous generator"),
-        pytest.param(functools.partial(coroutine_function), "coroutine function", id="partial coroutine"),
         pytest.param(CallGenerates(), "generator function", id="call generates"),
-        pytest.param(7, "must be callable", id="number"),
         pytest.param(Manager([]), "must be callable", id="context manager"),
     ],
 )
 def test_what_can_not_be_a_resource_is_refused_at_decoration(func: Any, message: str, early: bool) -> None:
     """What could never be opened is refused with a `TypeError`, in either form of the decorator."""
     with pytest.raises(TypeError, match=message):
-        if early:
-            per_thread(early=True)(func)
-        else:
-            per_thread(func)
+        (per_thread(early=True) if early else per_thread)(func)
 
 
 # What is its own manager
@@ -238,38 +233,26 @@ def test_a_temporary_directory_and_a_pool(tmp_path: Path) -> None:
         in_thread(per_thread(lambda: ThreadPoolExecutor(1))).submit(int)
 
 
-class Session:
-    """As `requests.Session`: entering returns it, leaving closes it."""
-
-    closed = 0
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def test_a_session() -> None:
-    """It is closed, once."""
-    assert in_thread(per_thread(Session)).closed == 1
-
-
 # Connections of the DB-API
 
 
-class Psycopg(Session):
+class Psycopg:
     """As psycopg's connection: leaving it commits, or rolls back, and closes it."""
+
+    closed = 0
 
     def __init__(self) -> None:
         self.done: list[str] = []
 
+    def __enter__(self) -> Any:
+        return self
+
     def __exit__(self, kind: object, *_: object) -> None:
         self.done.append("commit" if kind is None else "rollback")
-        super().__exit__()
+        self.close()
+
+    def close(self) -> None:
+        self.closed += 1
 
     def commit(self) -> None:
         self.done.append("commit")
@@ -318,7 +301,7 @@ class Traced:
 @pytest.mark.parametrize("announces", [False, True])
 @pytest.mark.parametrize("make", [Psycopg, Psycopg2, lambda: Traced(Psycopg()), lambda: Traced(Psycopg2())])
 def test_a_connection_is_closed_and_nothing_else(
-    make: Callable[[], Any], announces: bool, crashes: bool, failures: list[Any]
+    make: Callable[[], Any], announces: bool, crashes: bool, no_report: None
 ) -> None:
     """What its users commit is committed, in transactions of their own; nothing else is, and it is closed."""
     resource = per_thread(make)
@@ -332,64 +315,43 @@ def test_a_connection_is_closed_and_nothing_else(
             raise Crash
 
     with threadhooks.installed() if announces else contextlib.nullcontext():
-        thread = threading.Thread(target=body)
-        thread.start()
-        thread.join()
+        run(threading.Thread(target=body))
     ((connection, done),) = seen
     assert done == connection.done == ["commit"]
     assert connection.closed
 
 
 @pytest.mark.parametrize("crashes", [False, True])
-def test_sqlite3(crashes: bool, tmp_path: Path, failures: list[Any]) -> None:
-    """A connection that a function returns is closed, and half a transaction is not committed."""
-    file = tmp_path / "app.db"
-    kept: list[sqlite3.Connection] = []
+def test_sqlite3(crashes: bool, tmp_path: Path, no_report: None) -> None:
+    """A connection that a function returns is closed, with half a transaction not committed.
 
-    @per_thread
-    def connection() -> sqlite3.Connection:
-        kept.append(sqlite3.connect(file, check_same_thread=False))
-        return kept[0]
-
-    def body() -> None:
-        connection().execute("CREATE TABLE jobs (number INTEGER)")
-        connection().execute("INSERT INTO jobs VALUES (1)")
-        if crashes:
-            raise Crash
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        kept[0].execute("SELECT 1")
-    with contextlib.closing(sqlite3.connect(file)) as other:
-        assert other.execute("SELECT count(*) FROM jobs").fetchone() == (0,)
-
-
-@pytest.mark.parametrize("crashes", [False, True])
-def test_a_transaction(crashes: bool, tmp_path: Path, failures: list[Any]) -> None:
-    """A generator that means to commit does: what a thread has written is there unless it is known to have crashed."""
-    file = tmp_path / "app.db"
+    A generator that means to commit does: what a thread has written is there unless it is known to have crashed.
+    """
+    files = tmp_path / "connection.db", tmp_path / "transaction.db"
+    connection = per_thread(lambda: sqlite3.connect(files[0], check_same_thread=False))
 
     @per_thread
     def transaction() -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        with contextlib.closing(sqlite3.connect(files[1])) as connection, connection:
             yield connection
 
     def body() -> None:
-        transaction().execute("CREATE TABLE jobs (number INTEGER)")
-        transaction().commit()
-        transaction().execute("INSERT INTO jobs VALUES (1)")
+        kept.append(connection())
+        for each in (connection(), transaction()):
+            each.execute("CREATE TABLE jobs (number INTEGER)")
+            each.commit()
+            each.execute("INSERT INTO jobs VALUES (1)")
         if crashes:
             raise Crash
 
+    kept: list[sqlite3.Connection] = []
     with threadhooks.installed():
-        thread = threading.Thread(target=body)
-        thread.start()
-        thread.join()
-    with contextlib.closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (0 if crashes else 1,)
-    assert [type(error) for error, _ in failures] == [Crash] * crashes
+        run(threading.Thread(target=body))
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        kept[0].execute("SELECT 1")
+    for file, count in zip(files, (0, 0 if crashes else 1), strict=True):
+        with contextlib.closing(sqlite3.connect(file)) as other:
+            assert other.execute("SELECT count(*) FROM jobs").fetchone() == (count,)
 
 
 # Names of ours

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from resourcing import Crash, Owner, in_thread, working
-from support import LONG, Log, run
+from support import LONG, Log, run, run_all
 
 import threadhooks
-from threadhooks import PerThread, Plugin, _values, per_thread
+from threadhooks import PerThread, _values, per_thread
 from threadhooks._attached import attached
-from threadhooks.threadref import finalize
 
 
 def test_a_value_for_each_thread_and_instance(log: Log) -> None:
@@ -38,28 +35,18 @@ def test_a_value_for_each_thread_and_instance(log: Log) -> None:
 
 
 def test_a_method_takes_arguments(log: Log) -> None:
-    """Each combination of them has a value, and `close` is for one of them."""
+    """Each combination of them has a value, and `close` is for one of them; a bound method that is kept finds them."""
     owner = Owner(log)
 
     def body() -> None:
-        assert owner.resource(1) is owner.resource(1) is not owner.resource(2)
+        bound = owner.resource
+        assert bound(1) is owner.resource(1) is not owner.resource(2)
         owner.resource.close(1)
-        owner.resource.close(3)
+        bound.close(3)
         log.append("end")
 
     in_thread(body)
     assert log == [("opened", (1,)), ("opened", (2,)), ("closed", (1,)), "end", ("closed", (2,))]
-
-
-def test_a_bound_method_may_be_kept(log: Log) -> None:
-    """A bound method is a function like others: it can be the target of a thread, and finds the same value."""
-    owner = Owner(log)
-
-    def body() -> bool:
-        bound = owner.resource
-        return bound() is owner.resource()
-
-    assert in_thread(body)
 
 
 def test_self_gives_access_to_the_instance() -> None:
@@ -83,10 +70,7 @@ def test_self_gives_access_to_the_instance() -> None:
 
 
 def test_inheritance(log: Log) -> None:
-    """A subclass inherits a resource, and one that overrides it can use the inherited one: each has its value."""
-
-    class Child(Owner):
-        pass
+    """A subclass that overrides a resource can use the inherited one: each has its value."""
 
     class Overriding(Owner):
         @per_thread
@@ -95,9 +79,7 @@ def test_inheritance(log: Log) -> None:
             yield super().resource(*args)
             log.append("overriding closed")
 
-    child, owner = Child(log), Overriding(log)
-    assert in_thread(lambda: child.resource() is child.resource())
-    log.clear()
+    owner = Overriding(log)
     assert in_thread(lambda: owner.resource() is owner.resource())
     assert log == [("opened", ()), "overriding closed", ("closed", ())]
 
@@ -122,79 +104,35 @@ def test_static_methods(log: Log) -> None:
     assert log == ["closed"]
 
 
-def test_an_instance_with_slots(log: Log) -> None:
-    """One with slots that has ``__weakref__`` among them is as good as any."""
+@pytest.mark.parametrize("slots", [("__weakref__",), ()])
+def test_an_instance_with_slots(slots: tuple[str, ...]) -> None:
+    """One that has ``__weakref__`` among them is as good as any; one without is a `TypeError` that says so."""
 
     class Slotted:
-        __slots__ = ("__weakref__",)
+        __slots__ = slots
 
         @per_thread
         def resource(self) -> Iterator[object]:
             yield object()
-            log.append("closed")
 
     def body() -> bool:
         slotted = Slotted()
         return slotted.resource() is slotted.resource()
 
-    assert in_thread(body)
-    assert log == ["closed"]
-
-
-def test_an_instance_that_can_not_be_referred_to_weakly() -> None:
-    """One with slots and without ``__weakref__`` is a `TypeError` at the call that says so."""
-
-    class Slotted:
-        __slots__ = ()
-
-        @per_thread
-        def resource(self) -> Iterator[None]:
-            yield
-
-    def body() -> None:
+    if slots:
+        assert in_thread(body)
+    else:
         with pytest.raises(TypeError, match=r"weak reference to '.*Slotted' object"):
-            Slotted().resource()
-
-    in_thread(body)
-
-
-def test_a_class_that_has_one_can_be_copied(log: Log) -> None:
-    """A copy of an instance is another instance, with values of its own."""
-    owner = Owner(log)
-    twin = copy.copy(owner)
-    assert in_thread(lambda: owner.resource() is not twin.resource())
-
-
-def test_many_threads_share_an_instance(log: Log) -> None:
-    """Threads that use a method of one instance at the same moment have a value each, and close it."""
-    owner = Owner(log)
-    together = threading.Barrier(8)
-    values: list[object] = []
-
-    def body() -> None:
-        together.wait(LONG)
-        values.append(owner.resource())
-        together.wait(LONG)
-
-    threads = [threading.Thread(target=body) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(values)) == 8
-    assert Counter(event for event, _ in log) == {"opened": 8, "closed": 8}
+            in_thread(body)
 
 
 def test_what_was_closed_of_an_instance_that_lives_on_is_not_kept(no_collection: None) -> None:
     """However often it opens and closes something, nothing of it stays."""
 
-    class Thing:
-        pass
-
     class Holder:
         @per_thread
-        def resource(self) -> Iterator[Thing]:
-            yield Thing()
+        def resource(self) -> Iterator[Log]:
+            yield Log()
 
     holder = Holder()
 
@@ -236,49 +174,21 @@ def test_an_instance_that_dies_where_it_was_used(log: Log, no_collection: None) 
     assert log[2:] == [("closed", ("a",)), "upper closed", ("closed", ()), "the owner is gone"]
 
 
-USES: dict[str, Callable[[Plugin], object]] = {
-    "a resource": lambda plugin: another(),
-    "close": lambda plugin: another.close(),
-    "register": lambda plugin: plugin.register(int),
-    "finalize": lambda plugin: finalize(int),
-}
-
-
 @per_thread
 def another() -> Iterator[None]:
     yield
 
 
-@pytest.mark.parametrize("use", USES)
-def test_an_instance_that_dies_elsewhere(use: str, log: Log, no_collection: None) -> None:
+def test_an_instance_that_dies_elsewhere(log: Log, no_collection: None) -> None:
     """What it had in another thread is closed there, as soon as that has to do with us; layers in their order."""
     owners = [Layers(log)]
-    with Plugin("plugin") as plugin, working() as worker:
-        worker.do(lambda: owners[0].upper())
+    with working() as worker:
+        worker.do(owners[0].upper)
         owners.clear()
         log.append("the owner is gone")
-        worker.do(lambda: USES[use](plugin) and None)
+        worker.do(another)
         log.append("the thread goes on")
     assert log == [("opened", ()), "the owner is gone", "upper closed", ("closed", ()), "the thread goes on"]
-
-
-def test_an_instance_that_dies_as_the_thread_exits(log: Log) -> None:
-    """What is not closed yet is closed once, by its thread, before `join()` returns."""
-    owners = [Owner(log)]
-    exiting, go_on = threading.Event(), threading.Event()
-
-    def body() -> None:
-        owners[0].resource()
-        finalize(lambda: (exiting.set(), go_on.wait(LONG), log.append("the thread goes on")))
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    assert exiting.wait(LONG)
-    owners.clear()
-    log.append("the owner is gone")
-    go_on.set()
-    thread.join()
-    assert log == [("opened", ()), "the owner is gone", "the thread goes on", ("closed", ())]
 
 
 def test_instances_that_die_without_an_end(log: Log) -> None:
@@ -297,7 +207,7 @@ def test_instances_that_die_without_an_end(log: Log) -> None:
     assert len(_values._owners) == before
 
 
-def test_instances_that_die_while_their_thread_works() -> None:
+def test_instances_that_die_while_their_thread_works(hurry: None) -> None:
     """Whatever the moment, each value is closed once, in its thread."""
     opened: list[int] = []
     closed: list[int] = []
@@ -321,18 +231,10 @@ def test_instances_that_die_while_their_thread_works() -> None:
 
     handed_over: list[Brief] = []
     over = threading.Event()
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        threads = [threading.Thread(target=body) for _ in range(3)]
-        reaper = threading.Thread(target=take_over)
-        for thread in [reaper, *threads]:
-            thread.start()
-        for thread in threads:
-            thread.join(LONG)
-    finally:
-        over.set()
-        sys.setswitchinterval(interval)
+    reaper = threading.Thread(target=take_over)
+    reaper.start()
+    run_all([threading.Thread(target=body) for _ in range(3)])
+    over.set()
     reaper.join(LONG)
     assert len(opened) == 600
     assert Counter(opened) == Counter(closed)

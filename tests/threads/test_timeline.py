@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
-import os
 import sys
 import threading
 import time
-import types
 import weakref
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from support import LONG, forks, in_thread, run
+from announcing import refusing
+from support import LONG, forks, in_thread, run, run_all
 
-import threadhooks
-from threadhooks import Plugin, Timeline, threadref
+from threadhooks import Plugin, Timeline, _capture, announce, threadref
+from threadhooks._attached import attached
 from threadhooks.timeline import Failure, Life, Place
 
 
@@ -40,15 +38,10 @@ def only(timeline: Timeline, name: str) -> Life:
 
 
 @contextmanager
-def waiting(name: str = "waits", **kwargs: Any) -> Iterator[threading.Thread]:
-    """A thread that has begun, and ends with the block."""
+def waiting(name: str = "waits", first: Callable[[], object] = nothing, **kwargs: Any) -> Iterator[threading.Thread]:
+    """A thread that has called `first`, and ends with the block."""
     begun, end = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        begun.set()
-        end.wait(LONG)
-
-    thread = threading.Thread(target=wait, name=name, **kwargs)
+    thread = threading.Thread(target=lambda: (first(), begun.set(), wait(end)), name=name, **kwargs)
     thread.start()
     try:
         assert begun.wait(LONG)
@@ -56,6 +49,10 @@ def waiting(name: str = "waits", **kwargs: Any) -> Iterator[threading.Thread]:
     finally:
         end.set()
         thread.join(LONG)
+
+
+def wait(end: threading.Event) -> None:
+    end.wait(LONG)
 
 
 @pytest.fixture
@@ -96,8 +93,7 @@ def test_the_main_thread() -> None:
         pass
     main = timeline.threads[0]
     assert (main.number, main.main, main.name, main.started, main.ended) == (0, True, "MainThread", None, None)
-    assert main.now is not None
-    assert main.now.file == __file__
+    assert main.now and main.now.file == __file__  # noqa: PT018
 
 
 def test_the_parent() -> None:
@@ -112,8 +108,8 @@ def test_the_parent() -> None:
 
     with Timeline() as timeline:
         in_thread(parent, "parent")
-    assert only(timeline, "child").parent == only(timeline, "parent").number
-    assert only(timeline, "child").started_at == places[0]
+    child = only(timeline, "child")
+    assert (child.parent, child.started_at) == (only(timeline, "parent").number, places[0])
 
 
 def test_a_pool_names_who_made_it_start_a_thread() -> None:
@@ -148,7 +144,6 @@ class Callable_:
 
 
 def targets() -> dict[str, tuple[threading.Thread, str | None]]:
-    timer = threading.Timer(0, nothing)
     return {
         "function": (threading.Thread(target=nothing), f"{__name__}.nothing"),
         "method": (threading.Thread(target=Callable_().method), f"{__name__}.Callable_.method"),
@@ -157,7 +152,7 @@ def targets() -> dict[str, tuple[threading.Thread, str | None]]:
         "builtin": (threading.Thread(target=time.time), "time.time"),
         "method of a builtin": (threading.Thread(target=[].clear), "list.clear"),
         "run": (Runs(), f"{__name__}.Runs.run"),
-        "timer": (timer, f"{__name__}.nothing"),
+        "timer": (threading.Timer(0, nothing), f"{__name__}.nothing"),
         "none": (threading.Thread(), None),
     }
 
@@ -237,40 +232,28 @@ def test_a_crash(error: BaseException, kind: str, message: str, failures: list[A
     assert timeline.as_dict()["summary"]["crashed"] == 1
 
 
-def test_sys_exit_is_no_crash(failures: list[Any]) -> None:
-    """A thread that calls `sys.exit()` has ended as it wanted to."""
-    with Timeline() as timeline:
-        in_thread(sys.exit)
-    assert timeline.threads[-1].exception is None
-
-
 def test_a_thread_with_hooks_ends_after_them(plugin: Plugin) -> None:
     """Its life has two ends: that of `run()`, and that of its hooks."""
-    entered = threading.Event()
-    go_on = threading.Event()
+    entered, go_on = threading.Event(), threading.Event()
 
     def hook() -> None:
         entered.set()
         assert go_on.wait(LONG)
 
-    def body() -> None:
-        plugin.register(hook)
-
     with Timeline() as timeline:
-        thread = threading.Thread(target=body, name="hooked")
+        thread = threading.Thread(target=plugin.register, args=(hook,), name="hooked")
         thread.start()
         assert entered.wait(LONG)
         during = only(timeline, "hooked")
         go_on.set()
         thread.join(LONG)
-    assert during.run_ended is not None
-    assert during.ended is None
+    after = only(timeline, "hooked")
     assert during.now is not None
     assert during.now.function.endswith("hook")
-    after = only(timeline, "hooked")
-    assert after.run_ended == during.run_ended
+    assert (during.ended, during.run_ended) == (None, after.run_ended)
     assert after.ended is not None
-    assert after.ended > during.run_ended
+    assert after.run_ended is not None
+    assert after.ended > after.run_ended
 
 
 def test_a_thread_that_never_ends() -> None:
@@ -282,63 +265,44 @@ def test_a_thread_that_never_ends() -> None:
         life = only(timeline, name)
         assert (life.daemon, life.ended, life.run_ended) == (True, None, None)
         assert life.now is not None
-        assert (life.now.file, life.now.function.rpartition(".")[2]) == (__file__, "wait")
+        assert (life.now.file, life.now.function) == (__file__, "wait")
     assert only(timeline, "leaks").started is not None
     assert only(timeline, "older").started is None
 
 
 def test_older_threads_that_end_meanwhile() -> None:
-    """A thread that is older than the capture, and gone at its end, is said to have ended then at the latest."""
-    with waiting("older"):
-        timeline = Timeline().__enter__()
-    timeline.__exit__(None, None, None)
-    life = only(timeline, "older")
-    assert (life.started, life.run_ended, life.now) == (None, None, None)
-    assert life.ended == timeline.as_dict()["duration"]
+    """A thread that is older than the capture is said to have ended with that at the latest.
 
-
-def test_an_older_thread_whose_address_comes_back() -> None:
-    """It is not lost if another thread object is made at its address."""
+    It is not lost if another thread object is made at its address.
+    """
     with waiting("older"):
         timeline = Timeline().__enter__()
     for number in range(200):
         in_thread(nothing, f"new {number}")
     timeline.__exit__(None, None, None)
-    assert only(timeline, "older").ended is not None
+    life = only(timeline, "older")
+    assert (life.started, life.run_ended, life.now) == (None, None, None)
+    assert life.ended is not None
+    assert life.ended <= timeline.as_dict()["duration"]
     assert len(timeline.threads) == 202
 
 
 def test_an_older_thread_with_hooks(plugin: Plugin) -> None:
     """The end of an older thread is seen if it has hooks."""
-    begun, end = threading.Event(), threading.Event()
-
-    def body() -> None:
-        plugin.register(nothing)
-        begun.set()
-        end.wait(LONG)
-
-    thread = threading.Thread(target=body, name="older")
-    thread.start()
-    assert begun.wait(LONG)
-    with Timeline() as timeline:
-        end.set()
-        thread.join(LONG)
-        at_once = only(timeline, "older")
+    with ExitStack() as ends:
+        ends.enter_context(waiting("older", lambda: plugin.register(nothing)))
+        with Timeline() as timeline:
+            ends.close()
+            at_once = only(timeline, "older")
     assert at_once == only(timeline, "older")
     assert at_once.ended is not None
 
 
 def test_a_foreign_thread() -> None:
     """A thread not started by `threading` is seen as foreign, from when it was attached until its hooks have run."""
-    import _thread
-
     done = threading.Event()
-
-    def body() -> None:
-        threadref.finalize(done.set)
-
     with Timeline() as timeline:
-        _thread.start_new_thread(body, ())
+        start_new_thread(threadref.finalize, (done.set,))
         assert done.wait(LONG)
         while not any(life.foreign and life.ended for life in timeline.threads):
             time.sleep(0.001)
@@ -351,8 +315,6 @@ def test_a_foreign_thread() -> None:
 
 def test_a_foreign_thread_without_hooks() -> None:
     """If it runs at the end of the capture, and `threading` knows it, it is seen."""
-    import _thread
-
     known, end = threading.Event(), threading.Event()
 
     def body() -> None:
@@ -361,7 +323,7 @@ def test_a_foreign_thread_without_hooks() -> None:
         end.wait(LONG)
 
     with Timeline() as timeline:
-        _thread.start_new_thread(body, ())
+        start_new_thread(body, ())
         assert known.wait(LONG)
     end.set()
     life = only(timeline, "foreign")
@@ -373,19 +335,12 @@ def test_a_foreign_thread_without_hooks() -> None:
     assert all(life.ended is not None for life in later.threads if life.foreign)  # threading may know it still
 
 
-def test_a_thread_that_could_not_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_could_not_be_started() -> None:
     """It is not in the picture; if it is started later, it is, once."""
-
-    def fail(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("can't start new thread")
-
     with Timeline() as timeline:
         thread = threading.Thread(target=nothing, name="late")
-        with monkeypatch.context() as patch:
-            for name in ("_start_new_thread", "_start_joinable_thread"):
-                patch.setattr(threading, name, fail, raising=False)
-            with pytest.raises(RuntimeError, match="can't start"):
-                thread.start()
+        with refusing(), pytest.raises(RuntimeError, match="can't start"):
+            thread.start()
         assert "late" not in [life.name for life in timeline.threads]
         run(thread)
     assert [life.name for life in timeline.threads].count("late") == 1
@@ -400,107 +355,82 @@ def fail() -> None:
 
 
 def test_a_hook_that_fails(plugin: Plugin, failures: list[Any]) -> None:
-    """It is told which hook that was, of which plugin, in which thread, and what it raised; it is reported as ever."""
+    """It is told which hook or receiver failed, of which plugin, in which thread, and how; it is reported as ever."""
 
     def body() -> None:
         plugin.register(fail)
         threadref.finalize(crash, ValueError())
 
+    started = plugin.thread_started(lambda thread, **extra: fail())
     with Timeline() as timeline:
         in_thread(body, "worker")
     number = only(timeline, "worker").number
-    times = [failure.time for failure in timeline.failures]
     assert [failure._replace(time=0) for failure in timeline.failures] == [
+        Failure(number, 0, f"{__name__}.{started.__qualname__}", "audit", "OSError: the log is full"),
         Failure(number, 0, f"{__name__}.crash", None, "ValueError"),
         Failure(number, 0, f"{__name__}.fail", "audit", "OSError: the log is full"),
     ]
-    assert 0 <= times[0] <= times[1] <= timeline.as_dict()["duration"]
-    assert len(failures) == 2
-    assert timeline.as_dict()["hooks"][1]["owner"] == "audit"
-
-
-def test_a_receiver_that_fails(plugin: Plugin, failures: list[Any]) -> None:
-    """A receiver is told of like any hook."""
-
-    @plugin.thread_started
-    def started(thread: threading.Thread, **extra: Any) -> None:
-        fail()
-
-    with Timeline() as timeline:
-        in_thread(nothing, "worker")
-    [failure] = timeline.failures
-    assert failure.name.endswith("started")
-    assert (failure.owner, failure.thread) == ("audit", only(timeline, "worker").number)
+    times = [failure.time for failure in timeline.failures]
+    assert [0.0, *times, timeline.as_dict()["duration"]] == sorted([0.0, *times, timeline.as_dict()["duration"]])
+    assert len(failures) == 3
+    assert timeline.as_dict()["hooks"][2]["owner"] == "audit"
 
 
 # What it leaves behind
 
 
-def test_it_keeps_nothing_alive(no_collection: None) -> None:
-    """Neither the thread, nor its target, arguments and exception, outlive the thread because of a capture."""
+def test_it_keeps_nothing_alive(no_collection: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the thread, nor its target, arguments, frames and exception, outlive the thread because of a capture."""
 
-    class Target:
+    class Target(Exception):
         def __call__(self, argument: Target) -> None:
             local = Target()
             kept.append(weakref.ref(local))
-            raise error_class
-
-    class OnPurpose(Exception): ...
-
-    error_class = OnPurpose
-    kept: list[weakref.ref[Any]] = []
-    hook, threading.excepthook = threading.excepthook, lambda args: kept.append(weakref.ref(args.exc_value))
-    try:
-        with Timeline() as timeline:
-            target, argument = Target(), Target()
-            thread = threading.Thread(target=target, args=(argument,), name="crashes")
-            kept += [weakref.ref(target), weakref.ref(argument), weakref.ref(thread)]
-            del target, argument
-            run(thread)
-            del thread
             timeline.threads
-            assert [ref() for ref in kept] == [None] * 5
-    finally:
-        threading.excepthook = hook
+            raise Target
+
+    kept: list[weakref.ref[Any]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: kept.append(weakref.ref(args.exc_value)))
+    with Timeline() as timeline:
+        target, argument = Target(), Target()
+        thread = threading.Thread(target=target, args=(argument,), name="crashes")
+        kept += [weakref.ref(target), weakref.ref(argument), weakref.ref(thread)]
+        del target, argument
+        run(thread)
+        del thread
+        timeline.threads
+        assert [ref() for ref in kept] == [None] * 5
     assert only(timeline, "crashes").exception is not None
 
 
 def test_it_keeps_no_frame(no_collection: None) -> None:
-    """To look where threads are keeps nothing of what their frames have."""
-
-    class Local: ...
-
+    """To look where the current thread is keeps nothing of what its frames have."""
     kept: list[weakref.ref[Any]] = []
+
+    def look() -> None:
+        local = Runs()
+        kept.append(weakref.ref(local))
+        timeline.threads
+
     with Timeline() as timeline:
-
-        def look() -> None:
-            local = Local()
-            kept.append(weakref.ref(local))
-            timeline.threads
-
         look()
-        in_thread(look)
-    assert [ref() for ref in kept] == [None, None]
+    assert kept[0]() is None
 
 
 def test_nothing_is_left_installed() -> None:
-    """After the block nothing announces itself, and nobody watches."""
-    from threadhooks import _capture, announce
-
+    """After the block, though that has raised, nothing announces itself, and nobody watches."""
     start = threading.Thread.start
-    with Timeline():
+    with pytest.raises(ZeroDivisionError), Timeline() as timeline:
         assert threading.Thread.start is not start
+        in_thread(nothing, "before")
+        1 / 0
+    assert only(timeline, "before").ended is not None
     assert threading.Thread.start is start
-    assert not announce.before_start
-    assert not announce.after_run
-    assert not _capture.after_exit
-    assert not _capture.watchers
+    assert not any((announce.before_start, announce.after_run, _capture.after_exit, _capture.watchers))
 
 
 def test_no_thread_is_attached() -> None:
     """A thread without hooks stays so: to attach it would cost it more than the capture does."""
-    from threadhooks._attached import attached
-
     seen: list[int] = []
     with Timeline():
         in_thread(lambda: seen.append(len(attached())))
@@ -510,35 +440,26 @@ def test_no_thread_is_attached() -> None:
 # Several, and the limit
 
 
-def test_captures_nest_and_overlap() -> None:
-    """Any number of them sees what happens while it is open."""
+def test_captures_nest_and_overlap(no_report: None) -> None:
+    """Any number of them sees what happens while it is open; a thread that calls `sys.exit()` is no crash."""
     first, second = Timeline(), Timeline()
     first.__enter__()
-    in_thread(nothing, "a")
+    in_thread(sys.exit, "a")
     second.__enter__()
     in_thread(nothing, "b")
     first.__exit__(None, None, None)
     in_thread(nothing, "c")
     second.__exit__(None, None, None)
-    assert [life.name for life in first.threads] == ["MainThread", "a", "b"]
+    assert [(life.name, life.exception) for life in first.threads] == [("MainThread", None), ("a", None), ("b", None)]
     assert [life.name for life in second.threads] == ["MainThread", "b", "c"]
 
 
 def test_an_older_thread_started_under_install_is_seen_to_end() -> None:
     """What was started in an outer capture is older than the inner one, which sees the end of its `run()`."""
-    begun, end = threading.Event(), threading.Event()
-
-    def body() -> None:
-        begun.set()
-        end.wait(LONG)
-
-    with Timeline():
-        thread = threading.Thread(target=body, name="older")
-        thread.start()
-        assert begun.wait(LONG)
+    with Timeline(), ExitStack() as ends:
+        ends.enter_context(waiting("older"))
         with Timeline() as inner:
-            end.set()
-            thread.join(LONG)
+            ends.close()
     life = only(inner, "older")
     assert (life.started, life.parent) == (None, None)
     assert life.ended is not None
@@ -579,8 +500,6 @@ def test_its_memory_is_bounded(no_collection: None) -> None:
         else:
             done.set()
 
-    from threadhooks._capture import Record
-
     done = threading.Event()
     with Timeline(limit=10) as timeline:
         chain(300)
@@ -588,7 +507,7 @@ def test_its_memory_is_bounded(no_collection: None) -> None:
         while threading.active_count() > 1:
             time.sleep(0.001)
         depth = 0
-        record: Record | None = timeline._capture.ended[-1]
+        record: _capture.Record | None = timeline._capture.ended[-1]
         while record is not None:
             record, depth = record.parent, depth + 1
     assert depth <= 12
@@ -602,14 +521,6 @@ def test_a_limit_that_is_none(limit: Any, error: type[Exception]) -> None:
         Timeline(limit=limit)
 
 
-def test_without_a_limit() -> None:
-    """`None` keeps them all."""
-    with Timeline(limit=None) as timeline:
-        in_thread(nothing)
-    assert len(timeline.threads) == 2
-    assert timeline.as_dict()["limit"] is None
-
-
 def test_it_captures_once() -> None:
     """A second block is refused; before the first one there is nothing."""
     timeline = Timeline()
@@ -621,49 +532,34 @@ def test_it_captures_once() -> None:
     assert "ended" in repr(timeline)
 
 
-def test_it_ends_when_the_block_raises() -> None:
-    """What the block raises passes through, and the capture has ended."""
-    timeline = Timeline()
-    with pytest.raises(ZeroDivisionError):
-        with timeline:
-            in_thread(nothing, "before")
-            1 / 0
-    assert only(timeline, "before").ended is not None
-    assert threadhooks.announce.before_start == {}
-
-
 def test_numbers_are_kept() -> None:
-    """Who looks during the capture finds the same numbers later."""
-    with Timeline() as timeline:
+    """Who looks during the capture, here one without a limit, finds the same numbers later."""
+    with Timeline(limit=None) as timeline:
         with waiting("a"):
             in_thread(nothing, "b")
             during = {life.name: life.number for life in timeline.threads}
         in_thread(nothing, "c")
     assert {life.name: life.number for life in timeline.threads} == {**during, "c": 3}
     assert [life.number for life in timeline.threads] == [0, 1, 2, 3]
+    assert timeline.as_dict()["limit"] is None
 
 
 def test_many_threads_at_once() -> None:
     """Threads that start and end at the same time are all seen, each once, while others look."""
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            timeline.threads
+
+    def start() -> None:
+        for _ in range(25):
+            in_thread(nothing, "child")
+
     with Timeline() as timeline:
-        stop = threading.Event()
-
-        def look() -> None:
-            while not stop.is_set():
-                timeline.threads
-
         looker = threading.Thread(target=look, name="looks")
         looker.start()
-
-        def start() -> None:
-            for _ in range(25):
-                in_thread(nothing, "child")
-
-        parents = [threading.Thread(target=start, name="parent") for _ in range(8)]
-        for parent in parents:
-            parent.start()
-        for parent in parents:
-            parent.join(LONG)
+        run_all([threading.Thread(target=start, name="parent") for _ in range(8)])
         stop.set()
         looker.join(LONG)
     names = [life.name for life in timeline.threads]
@@ -695,78 +591,3 @@ def test_a_forked_child(program: Callable[..., Any]) -> None:
     )
     assert (err, code) == ("", 0)
     assert out.splitlines() == ["['MainThread', 'first'] 2", "['MainThread', 'first', 'stays'] 0"]
-
-
-# What is made of it
-
-
-@pytest.fixture
-def renderers(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture, trace = types.ModuleType("threadhooks._picture"), types.ModuleType("threadhooks._trace")
-    picture.html = lambda data: f'<p title="html">{data["program"]} \ud800 {len(data["threads"])}'  # type: ignore[attr-defined]
-    picture.svg = lambda data: f"svg {data['format']}"  # type: ignore[attr-defined]
-    trace.trace_events = lambda data: {"traceEvents": [data["version"]]}  # type: ignore[attr-defined]
-    for module in (picture, trace):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(threadhooks, module.__name__.rpartition(".")[2], module, raising=False)
-
-
-def test_save(renderers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The suffix says what is written: a page, an image, or a trace; during the block as after it."""
-    monkeypatch.setattr(sys, "argv", ["/somewhere/shop.py", "--fast", "7"])
-    with Timeline() as timeline:
-        timeline.save(tmp_path / "page.HTML")
-        timeline.save(str(tmp_path / "image.svg"))
-    timeline.save(tmp_path / "trace.json")
-    assert (tmp_path / "page.HTML").read_text(encoding="utf-8") == '<p title="html">shop.py --fast 7 ? 1'
-    assert (tmp_path / "image.svg").read_text(encoding="utf-8") == "svg threadhooks-timeline"
-    assert json.loads((tmp_path / "trace.json").read_text(encoding="utf-8")) == {"traceEvents": [1]}
-
-
-@pytest.mark.parametrize("name", ["timeline.png", "timeline", ".html"])
-def test_another_suffix(name: str, tmp_path: Path) -> None:
-    """Another suffix is refused, and no file made."""
-    with Timeline() as timeline:
-        pass
-    with pytest.raises(ValueError, match=r"\.html, \.svg or \.json"):
-        timeline.save(tmp_path / name)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_notebook_shows_it(renderers: None) -> None:
-    """In a notebook it is the page, in a frame of its own."""
-    with Timeline() as timeline:
-        pass
-    shown = timeline._repr_html_()
-    assert shown.startswith('<iframe srcdoc="&lt;p title=&quot;html&quot;&gt;')
-    assert shown.endswith("</iframe>")
-
-
-def test_everything_as_a_dict() -> None:
-    """`as_dict` gives plain values, which JSON can hold, and says what they are of."""
-    with waiting("older"), Timeline() as timeline:
-        in_thread(nothing, "new")
-    data = json.loads(json.dumps(timeline.as_dict()))
-    assert {key: data[key] for key in ("format", "version", "pid", "limit", "left_out")} == {
-        "format": "threadhooks-timeline", "version": 1, "pid": os.getpid(), "limit": 10_000, "left_out": 0,
-    }  # fmt: skip
-    assert [thread["name"] for thread in data["threads"]] == ["MainThread", "older", "new"]
-    assert set(data["threads"][0]) == set(Life._fields)
-    assert data["threads"][2]["started_at"]["file"].endswith("support.py")
-    assert data["summary"] == {
-        "started": 1, "older": 1, "ended": 1, "crashed": 0, "running": 1, "most_at_once": 2, "longest": 1,
-        "hooks_failed": 0,
-    }  # fmt: skip
-
-
-def test_to_import_the_package_imports_none_of_it(program: Callable[..., Any]) -> None:
-    """`import threadhooks` leaves it alone; whoever asks for `Timeline` imports it, but nothing that draws."""
-    out, err, code = program(
-        """
-        import sys, threadhooks
-        def ours(): return {name for name in sys.modules if name.startswith("threadhooks.")}
-        before = ours()
-        print("threadhooks.timeline" in before, threadhooks.Timeline.__name__, "threadhooks._picture" in ours())
-        """
-    )
-    assert (out, err, code) == ("False Timeline False\n", "", 0)
