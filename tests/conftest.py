@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from programs import ENDS, FORKS
 from support import Log
 
 from threadhooks import ThreadSignal, thread_exited, thread_exiting, thread_started
@@ -55,6 +56,26 @@ def program(tmp_path: Path) -> Callable[..., Result]:
             except subprocess.TimeoutExpired:
                 getattr(os, "killpg", os.kill)(process.pid, 9)  # what it has forked may hang as well
                 raise
+
+    return run
+
+
+@pytest.fixture
+def ending(program: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a program that begins with `ENDS`; `before` is what comes before even that."""
+
+    def run(source: str, *arguments: str, before: str = "", **options: Any) -> Any:
+        return program(textwrap.dedent(before) + ENDS + textwrap.dedent(source), *arguments, **options)
+
+    return run
+
+
+@pytest.fixture
+def forking(ending: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a program that begins with `FORKS` as well."""
+
+    def run(source: str, *arguments: str, before: str = "", **options: Any) -> Any:
+        return ending(FORKS + textwrap.dedent(source), *arguments, before=before, **options)
 
     return run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,51 +12,6 @@ Run = Callable[..., Any]
 
 # Python 3.12.0 to 3.12.2 start no threads any more when the main thread's code has ended.
 REFUSES = (3, 12) <= sys.version_info < (3, 12, 3)
-
-# Hooks of both moments, and a thread that is not a daemon and ends only when the early moment tells it to.
-SOURCE = """
-def helper():
-    stop.wait()
-    plugin.register(say, "cleanup")
-
-def exiting(thread, exception, **extra):
-    say("exiting", exception)
-    if thread is threading.main_thread():
-        stop.set()
-
-stop = threading.Event()
-plugin.register(say, "late")
-plugin.register_early(say, "early")
-plugin.thread_exiting(exiting)
-if sys.argv[2:] == ["installed"]:
-    threadhooks.install()
-threading.Thread(target=helper, name="helper").start()
-"""
-
-EARLY = "MainThread: early\nMainThread: exiting None\n"
-REST = "helper: cleanup\nhelper: exited helper\nMainThread: late\nMainThread: exited MainThread\n"
-
-ENDS = [
-    ("say('end')", 0),
-    ("sys.exit(3)", 3),
-    ("sys.excepthook = lambda *error: None\nraise LookupError", 1),
-    pytest.param(
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(6)); signal.raise_signal(signal.SIGTERM)",
-        6,
-        marks=pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals"),
-    ),
-]
-
-
-@pytest.mark.parametrize("installed", [False, True], ids=["", "installed"])
-@pytest.mark.parametrize(("end", "code"), ENDS, ids=["falls off", "sys.exit", "raises", "SIGTERM"])
-def test_however_the_main_code_ends(ending: Run, end: str, code: int, installed: bool) -> None:
-    """The early moment comes then, before a thread is joined, and the exit after that, each once; the code stays."""
-    out, err, returned = ending(SOURCE + end, "", *["installed"] * installed)
-    said = out.replace("MainThread: end\n", "")
-    if installed:  # the helper announces itself as well
-        said = said.replace("helper: exiting None\n", "")
-    assert (said, err, returned) == (EARLY + REST, "", code)
 
 
 def test_references_unwind_with_the_rest(ending: Run) -> None:
@@ -240,44 +194,6 @@ def test_what_hooks_of_the_main_thread_register_runs_in_the_same_exit(ending: Ru
         """) == ("MainThread: second\nMainThread: exited MainThread\nMainThread: third\n", "", 0)
 
 
-def test_nothing_can_be_registered_after_the_exit_of_the_main_thread(ending: Run) -> None:
-    """Once the main thread's exit has been announced, a registration for it raises: it could never run."""
-    refused = "the exit of the main thread has been announced: nothing can be registered for it any more\n"
-    assert ending(
-        """
-        @threadhooks.per_thread
-        def resource():
-            yield "never"
-
-        finalize(say, "cleanup")
-        """,
-        before="""
-        import atexit
-
-        @atexit.register  # before our import, so it is called after ours
-        def late():
-            for register in (
-                threadhooks.attach,
-                lambda: finalize(print, "never"),
-                lambda: ref(print),
-                lambda: plugin.register(print, "never"),
-                lambda: plugin.register_early(print, "never"),
-                resource,
-            ):
-                try:
-                    register()
-                except RuntimeError as error:
-                    print(error)
-                else:
-                    print("registered")
-            print(plugin.pending(), threadhooks.threads())
-            plugin.unregister(print)
-            plugin.close(run=True)
-
-        """,
-    ) == ("MainThread: cleanup\nMainThread: exited MainThread\n" + 6 * refused + "{} []\n", "", 0)
-
-
 @pytest.mark.parametrize("register", ["register_early", "register"])
 def test_hooks_of_the_main_thread_that_raise(ending: Run, register: str) -> None:
     """A hook that fails there is reported with the main thread, and stops nothing; the exit code stays as it was."""
@@ -302,43 +218,3 @@ def test_hooks_of_the_main_thread_that_raise(ending: Run, register: str) -> None
         "",
         0,
     )
-
-
-def test_a_hook_that_starts_what_it_can_not(ending: Run) -> None:
-    """Once the main code has ended, executors take nothing from the hooks of workers; threads can be started."""
-    out, err, code = ending(
-        """
-        from concurrent.futures import ThreadPoolExecutor
-        pool = ThreadPoolExecutor(1)
-
-        def starts():
-            for start in (lambda: pool.submit(int), threading.Thread(target=int).start):
-                try:
-                    start()
-                except RuntimeError as error:
-                    print(error)
-                else:
-                    print("started")
-
-        def body():
-            refused.wait()
-            plugin.register(starts)
-
-        plugin.close()
-        plugin = threadhooks.Plugin("worker's")
-        threading.Thread(target=body).start()
-        """,
-        before="""
-        import threading
-        refused = threading.Event()
-        threading._register_atexit(refused.set)  # before that of executors, so it is called after that
-        """,
-    )
-    started = "can't create new thread at interpreter shutdown" if REFUSES else "started"
-    assert (out, err, code) == (f"cannot schedule new futures after interpreter shutdown\n{started}\n", "", 0)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
-def test_sigterm_without_a_handler(ending: Run) -> None:
-    """A signal that ends the process at once has no moment."""
-    assert ending(SOURCE + "signal.raise_signal(signal.SIGTERM)", "") == ("", "", -signal.SIGTERM)
