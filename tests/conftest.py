@@ -16,7 +16,7 @@ import pytest
 from programs import ENDS, FORKS
 from support import Log
 
-from threadhooks import ThreadSignal, thread_exited, thread_exiting, thread_started
+from threadhooks import Plugin, ThreadSignal, thread_exited, thread_exiting, thread_started
 
 
 class Result(NamedTuple):
@@ -78,6 +78,25 @@ def forking(ending: Callable[..., Any]) -> Callable[..., Any]:
         return ending(FORKS + textwrap.dedent(source), *arguments, before=before, **options)
 
     return run
+
+
+@pytest.fixture
+def plugin() -> Iterator[Plugin]:
+    """A plugin that is closed when the test ends."""
+    with Plugin("of the test") as plugin:
+        yield plugin
+
+
+@pytest.fixture
+def exits() -> Iterator[list[Any]]:
+    """The ``(thread, info, exception)`` of every `thread_exited`."""
+    heard: list[Any] = []
+
+    def receiver(thread: threading.Thread, *, info: Any, exception: Any, **extra: Any) -> None:
+        heard.append((thread, info, exception))
+
+    with thread_exited.connected_to(receiver):
+        yield heard
 
 
 @pytest.fixture

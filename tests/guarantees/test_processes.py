@@ -1,4 +1,4 @@
-"""What docs/guarantees.md says of processes: promises and limits, each by its number."""
+"""What docs/guarantees.md says of processes and interpreters, each promise and each limit by its number."""
 
 from __future__ import annotations
 
@@ -365,3 +365,81 @@ def test_l29_free_threaded_builds_and_fork(forking: Run) -> None:
         """)
     said = [f"child {n}: {what}" for n in range(1, 9) for what in ("begun", "cleanup", f"exited {n}")]
     assert (out.splitlines(), err, code) == (said, "", 0)
+
+
+def test_l26_subinterpreters(program: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each interpreter has its own signals. The exit of a subinterpreter's main thread comes when that is destroyed."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # coverage can't be imported in a subinterpreter
+    assert program(
+        """
+        import textwrap, threading
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        import threadhooks
+
+        @threadhooks.thread_exited.connect
+        def exited(thread, **extra):
+            print("heard outside:", thread.name)
+
+        create = interpreters.create
+        number = create(isolated=False) if interpreters.__name__ == "_xxsubinterpreters" else create()
+        interpreters.run_string(number, textwrap.dedent('''
+            import threading, threadhooks
+            plugin = threadhooks.Plugin("plugin")
+            thread = threading.Thread(target=plugin.register, args=(print, "thread inside"), kwargs={"flush": True})
+            thread.start()
+            thread.join()
+            plugin.register(print, "main inside", flush=True)
+        '''))
+        interpreters.run_string(number, "print('second run', flush=True)")
+        interpreters.destroy(number)
+        threadhooks.attach()
+        """
+    ) == ("thread inside\nsecond run\nmain inside\nheard outside: MainThread\n", "", 0)
+
+
+def test_l27_greenlets(program: Run) -> None:
+    """Under gevent's monkey-patching a greenlet is a thread; its hooks run in another greenlet, at the next switch."""
+    pytest.importorskip("gevent")
+    hook = "same thread: True - same greenlet: False\n"
+    ended = "joined\n" + hook if sys.version_info >= (3, 13) else hook + "joined\n"
+    assert program(
+        """
+        from gevent import monkey
+        monkey.patch_all()
+        import threading, gevent
+        import threadhooks
+
+        def hook(ident):
+            same_thread = threading.current_thread() is thread
+            print("same thread:", same_thread, "- same greenlet:", threading.get_ident() == ident)
+
+        def body():
+            plugin.register(hook, threading.get_ident())
+            if waits:
+                gevent.sleep(0)
+
+        plugin = threadhooks.Plugin("plugin")
+        for waits in (True, False):
+            thread = threading.Thread(target=body)
+            thread.start()
+            thread.join()
+            print("joined")
+            gevent.sleep(0)
+        """
+    ) == (hook + "joined\n" + ended, "", 0)
+
+
+def test_l28_other_implementations(program: Run) -> None:
+    """On an implementation without reference counting, hooks run late or never: the import warns of it."""
+    _, err, code = program(
+        """
+        import blinker, sys
+        sys.implementation.name = "pypy"
+        import threadhooks
+        """
+    )
+    assert code == 1
+    assert "RuntimeWarning: pypy does not destroy a thread's locals when the thread ends" in err
