@@ -26,6 +26,12 @@ class Result(NamedTuple):
     err: str
     code: int
 
+    @property
+    def said(self) -> str:
+        """What it wrote; nothing else may be wrong with it."""
+        assert (self.err, self.code) == ("", 0)
+        return self.out
+
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[..., Result]:

@@ -41,7 +41,7 @@ def test_g22_a_child_runs_nothing_of_other_threads(forking: Run) -> None:
         say("forked")
         end.set()
         thread.join()
-        """) == (
+        """).said == (
         "child MainThread: pending: {}\n"
         "parent MainThread: forked\n"
         "parent other: early one\nparent other: destroyed early one\n"
@@ -50,9 +50,7 @@ def test_g22_a_child_runs_nothing_of_other_threads(forking: Run) -> None:
         "parent other: plugin's\nparent other: destroyed plugin's\n"
         "parent other: destroyed keyword\nparent other: destroyed function\n"
         "parent other: finalizer's\nparent other: destroyed finalizer's\n"
-        "parent other: exited other\n",
-        "",
-        0,
+        "parent other: exited other\n"
     )
 
 
@@ -69,15 +67,13 @@ def test_g23_a_child_keeps_what_the_forking_thread_registered(forking: Run) -> N
         kept = ref(lambda _: say("ref"))
         in_thread(body)
         fork(lambda: say("forked"))
-        """) == (
+        """).said == (
         "child forks: of the child\nchild forks: cleanup\nchild forks: exited forks\n"
         "parent forks: cleanup\nparent forks: exited forks\n"
         "child MainThread: forked\nchild MainThread: ref\nchild MainThread: plugin\nchild MainThread: finalize\n"
         "child MainThread: exited MainThread\n"
         "parent MainThread: ref\nparent MainThread: plugin\nparent MainThread: finalize\n"
-        "parent MainThread: exited MainThread\n",
-        "",
-        0,
+        "parent MainThread: exited MainThread\n"
     )
 
 

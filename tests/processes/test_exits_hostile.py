@@ -125,11 +125,9 @@ def test_a_child_that_an_older_handler_forks(ending: Run) -> None:
             except RuntimeError as error:
                 print(error)
         """,
-    ) == (
+    ).said == (
         "MainThread: cleanup\nMainThread: exited MainThread\n"
-        "the exit of the main thread has been announced: nothing can be registered for it any more\n",
-        "",
-        0,
+        "the exit of the main thread has been announced: nothing can be registered for it any more\n"
     )
 
 

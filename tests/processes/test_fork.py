@@ -16,10 +16,8 @@ Run = Callable[..., Any]
 
 def test_a_thread_that_is_first_attached_in_the_child(forking: Run) -> None:
     """A thread that forks, and registers something only then, in the child, has its hooks as it ends there."""
-    assert forking('in_thread(lambda: fork(lambda: finalize(say, "cleanup")))') == (
-        "child forks: cleanup\nchild forks: exited forks\n",
-        "",
-        0,
+    assert forking('in_thread(lambda: fork(lambda: finalize(say, "cleanup")))').said == (
+        "child forks: cleanup\nchild forks: exited forks\n"
     )
 
 
@@ -54,13 +52,11 @@ def test_references_to_other_threads_are_dead_in_the_child(forking: Run) -> None
         finalizers[1].detach()
         refs.pop()
         end.set()
-        """) == (
+        """).said == (
         "child MainThread: own\nchild MainThread: MainThread None True False None None\n"
         "parent MainThread: MainThread other True True\n"
         "parent other: exited other\n"
-        "parent MainThread: own\nparent MainThread: exited MainThread\n",
-        "",
-        0,
+        "parent MainThread: own\nparent MainThread: exited MainThread\n"
     )
 
 
@@ -83,11 +79,9 @@ def test_the_record_is_the_childs(forking: Run) -> None:
 
         body()
         in_thread(body)
-        """) == (
+        """).said == (
         "child MainThread: checked\nchild forks: checked\n"
-        "parent forks: exited forks\nparent MainThread: exited MainThread\n",
-        "",
-        0,
+        "parent forks: exited forks\nparent MainThread: exited MainThread\n"
     )
 
 
@@ -115,11 +109,7 @@ def test_blocks_of_other_threads_are_over_in_the_child(forking: Run) -> None:
             leave(lambda: say("muted:", thread_exited.is_muted))
         plugin.close()
         end.set()
-        """) == (
-        "child MainThread: muted: False\nchild inner: exited inner\nchild MainThread: muted: True\n",
-        "",
-        0,
-    )
+        """).said == ("child MainThread: muted: False\nchild inner: exited inner\nchild MainThread: muted: True\n")
 
 
 def test_a_subprocess(forking: Run) -> None:
@@ -135,12 +125,10 @@ def test_a_subprocess(forking: Run) -> None:
             say("not found")
         end.set()
         thread.join()
-        """) == (
+        """).said == (
         "program\nparent MainThread: not found\n"
         "parent other: argument\nparent other: destroyed argument\nparent other: exited other\n"
-        "parent MainThread: cleanup\nparent MainThread: exited MainThread\n",
-        "",
-        0,
+        "parent MainThread: cleanup\nparent MainThread: exited MainThread\n"
     )
 
 

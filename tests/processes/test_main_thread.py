@@ -21,10 +21,8 @@ def test_references_unwind_with_the_rest(ending: Run) -> None:
         plugin.register(say, "plugin")
         kept = ref(lambda dead: say("ref", dead()))
         print("end of main")
-        """) == (
-        "end of main\nMainThread: ref None\nMainThread: plugin\nMainThread: finalize\nMainThread: exited MainThread\n",
-        "",
-        0,
+        """).said == (
+        "end of main\nMainThread: ref None\nMainThread: plugin\nMainThread: finalize\nMainThread: exited MainThread\n"
     )
 
 
@@ -63,11 +61,7 @@ def test_a_pool_that_nobody_shut_down(ending: Run) -> None:
         pool = ThreadPoolExecutor(1, thread_name_prefix="pool", initializer=threadhooks.attach)
         finalize(say, "cleanup")
         pool.submit(lambda: finalize(say, "cleanup") and None).result()
-        """) == (
-        "pool_0: cleanup\npool_0: exited pool_0\nMainThread: cleanup\nMainThread: exited MainThread\n",
-        "",
-        0,
-    )
+        """).said == ("pool_0: cleanup\npool_0: exited pool_0\nMainThread: cleanup\nMainThread: exited MainThread\n")
 
 
 def test_values_and_early_cleanups_of_the_early_moment(ending: Run) -> None:
@@ -88,11 +82,9 @@ def test_values_and_early_cleanups_of_the_early_moment(ending: Run) -> None:
         plugin.register_early(lambda: plugin.register_early(say, "last"))
         atexit.register(plugin.register_early, say, "registered at exit")
         plugin.register(say, "late")
-        """) == (
+        """).said == (
         "MainThread: last\nMainThread: closed\nMainThread: first\nMainThread: exiting\nMainThread: registered then\n"
-        "MainThread: registered at exit\nMainThread: late\nMainThread: exited MainThread\n",
-        "",
-        0,
+        "MainThread: registered at exit\nMainThread: late\nMainThread: exited MainThread\n"
     )
 
 
@@ -104,11 +96,8 @@ def test_a_main_thread_that_announced_its_end(ending: Run) -> None:
             plugin.register_early(say, "of the block")
         plugin.register_early(say, "early")
         print("end of main")
-        """) == (
-        "MainThread: of the block\nMainThread: exiting\nend of main\nMainThread: early\n"
-        "MainThread: exited MainThread\n",
-        "",
-        0,
+        """).said == (
+        "MainThread: of the block\nMainThread: exiting\nend of main\nMainThread: early\nMainThread: exited MainThread\n"
     )
 
 
@@ -125,10 +114,8 @@ def test_a_main_thread_that_announced_its_end_may_stop_a_thread(ending: Run) -> 
 
 def test_a_main_thread_that_has_registered_nothing(ending: Run) -> None:
     """A receiver of `thread_exiting` is told of it, though nothing had attached it until then."""
-    assert ending('plugin.thread_exiting(lambda thread, **extra: say("exiting"))') == (
-        "MainThread: exiting\nMainThread: exited MainThread\n",
-        "",
-        0,
+    assert ending('plugin.thread_exiting(lambda thread, **extra: say("exiting"))').said == (
+        "MainThread: exiting\nMainThread: exited MainThread\n"
     )
 
 
@@ -162,11 +149,7 @@ def test_without_the_function_that_joins_threads(ending: Run) -> None:
         shutdown = threading._shutdown
         del threading._shutdown
         """,
-    ) == (
-        "other: end\nMainThread: early\nMainThread: exiting\nMainThread: late\nMainThread: exited MainThread\n",
-        "",
-        0,
-    )
+    ).said == ("other: end\nMainThread: early\nMainThread: exiting\nMainThread: late\nMainThread: exited MainThread\n")
 
 
 def test_atexit_handlers_may_register(ending: Run) -> None:
@@ -174,10 +157,8 @@ def test_atexit_handlers_may_register(ending: Run) -> None:
     assert ending("""
         atexit.register(finalize, say, "registered at exit")
         atexit.register(plugin.register, say, "registered by the plugin")
-        """) == (
-        "MainThread: registered at exit\nMainThread: registered by the plugin\nMainThread: exited MainThread\n",
-        "",
-        0,
+        """).said == (
+        "MainThread: registered at exit\nMainThread: registered by the plugin\nMainThread: exited MainThread\n"
     )
 
 
@@ -212,9 +193,7 @@ def test_hooks_of_the_main_thread_that_raise(ending: Run, register: str) -> None
         plugin.thread_exited(lambda thread, **extra: 1 / 0)
         """,
         register,
-    ) == (
+    ).said == (
         "".join(f"reported: MainThread {error}\n" for error in errors)
-        + "MainThread: cleanup\nMainThread: exited MainThread\nreported: MainThread ZeroDivisionError\n",
-        "",
-        0,
+        + "MainThread: cleanup\nMainThread: exited MainThread\nreported: MainThread ZeroDivisionError\n"
     )

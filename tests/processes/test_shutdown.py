@@ -117,11 +117,7 @@ def test_sys_exit_in_a_thread(ending: Run) -> None:
         thread = threading.Thread(target=body, name="worker")
         thread.start()
         thread.join()
-        """) == (
-        "worker: cleanup\nworker: exited worker\nMainThread: cleanup\nMainThread: exited MainThread\n",
-        "",
-        0,
-    )
+        """).said == ("worker: cleanup\nworker: exited worker\nMainThread: cleanup\nMainThread: exited MainThread\n")
 
 
 def test_what_the_teardown_of_modules_destroys_may_try_to_register(program: Run) -> None:
