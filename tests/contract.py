@@ -43,10 +43,3 @@ class Calls:
 
     def __call__(self, *args: object) -> None:
         self.calls += 1
-
-
-class Falsy(Calls):
-    """One that is false, as an empty container is."""
-
-    def __len__(self) -> int:
-        return 0
