@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from signalling import Sender
-from support import LONG, Farewell, Steal, in_thread, with_its_sentinel
+from support import LONG, Farewell, Steal, in_thread, run_all, with_its_sentinel
 
 import threadhooks
 from threadhooks import Plugin, per_thread, thread_exited, threadref
@@ -498,10 +498,7 @@ def test_l20_close_from_within_a_hook() -> None:
         plugins[own].register(hook, 1 - own)
 
     threads = [threading.Thread(target=body, args=(own,)) for own in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(LONG)
+    run_all(threads)
     assert ran == ["went on", "went on"]
 
 

@@ -168,8 +168,7 @@ def test_l31_connected_to_a_thread_that_is_gone() -> None:
 
     local = threading.local()
     thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
+    run(thread)
     assert heard == ["listed: False"]
     assert not thread_exited.receivers
 
