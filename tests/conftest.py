@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from programs import ENDS, FORKS
 from support import Log
 
-from threadhooks import ThreadSignal, thread_exited, thread_exiting, thread_started
+from threadhooks import Plugin, ThreadSignal, thread_exited, thread_exiting, thread_started
 
 
 class Result(NamedTuple):
@@ -24,6 +25,12 @@ class Result(NamedTuple):
     out: str
     err: str
     code: int
+
+    @property
+    def said(self) -> str:
+        """What it wrote; nothing else may be wrong with it."""
+        assert (self.err, self.code) == ("", 0)
+        return self.out
 
 
 @pytest.fixture
@@ -57,6 +64,45 @@ def program(tmp_path: Path) -> Callable[..., Result]:
                 raise
 
     return run
+
+
+@pytest.fixture
+def ending(program: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a program that begins with `ENDS`; `before` is what comes before even that."""
+
+    def run(source: str, *arguments: str, before: str = "", **options: Any) -> Any:
+        return program(textwrap.dedent(before) + ENDS + textwrap.dedent(source), *arguments, **options)
+
+    return run
+
+
+@pytest.fixture
+def forking(ending: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a program that begins with `FORKS` as well."""
+
+    def run(source: str, *arguments: str, before: str = "", **options: Any) -> Any:
+        return ending(FORKS + textwrap.dedent(source), *arguments, before=before, **options)
+
+    return run
+
+
+@pytest.fixture
+def plugin() -> Iterator[Plugin]:
+    """A plugin that is closed when the test ends."""
+    with Plugin("of the test") as plugin:
+        yield plugin
+
+
+@pytest.fixture
+def exits() -> Iterator[list[Any]]:
+    """The ``(thread, info, exception)`` of every `thread_exited`."""
+    heard: list[Any] = []
+
+    def receiver(thread: threading.Thread, *, info: Any, exception: Any, **extra: Any) -> None:
+        heard.append((thread, info, exception))
+
+    with thread_exited.connected_to(receiver):
+        yield heard
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
+
+from support import in_thread
 
 Program = Callable[..., tuple[str, str, int]]
 
@@ -27,9 +28,7 @@ def result_of(function: Callable[[], Any]) -> Any:
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(target=target)
-    thread.start()
-    thread.join()
+    in_thread(target)
     if failure:
         raise failure.pop()
     return outcome.pop()
@@ -43,10 +42,3 @@ class Calls:
 
     def __call__(self, *args: object) -> None:
         self.calls += 1
-
-
-class Falsy(Calls):
-    """One that is false, as an empty container is."""
-
-    def __len__(self) -> int:
-        return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -133,58 +132,3 @@ def working() -> Iterator[Worker]:
         yield it
     finally:
         it.end()
-
-
-# `finally` is also executed when a generator is destroyed: so programs that begin with this see that, too.
-_PREFIX = """\
-import gc, os, sys, threading, warnings
-import threadhooks
-
-warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
-parent = os.getpid()
-
-def say(*words, write=os.write, getpid=os.getpid, parent=parent, current=threading.current_thread):
-    # With what it needs at hand, even when modules are gone; and unbuffered.
-    who = "parent" if getpid() == parent else "child"
-    try:
-        name = current().name
-    except:
-        name = "(threading is gone)"
-    write(1, f"{who} {name}: {' '.join(words).strip()}\\n".encode())
-
-@threadhooks.per_thread
-def resource(name="value", say=say, getpid=os.getpid):
-    pid = getpid()
-    say("opened", name)
-    try:
-        yield pid
-    finally:
-        say("closed", name, "" if pid == getpid() else "of another process")
-
-class Owner:
-    @threadhooks.per_thread
-    def resource(self):
-        yield from resource.__wrapped__("the owner's")
-
-def wait(pid):
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if code:
-        say("exit code of the child:", str(code))
-
-def run(target, name):
-    thread = threading.Thread(target=target, name=name)
-    thread.start()
-    thread.join()
-
-"""
-
-
-def text(source: str) -> str:
-    """The text of a program that has a resource, which says what is done with it, in which process and thread."""
-    return _PREFIX + textwrap.dedent(source)
-
-
-def said(result: Any) -> list[str]:
-    """What a program has said, one line each; nothing else may be wrong with it."""
-    assert (result.err, result.code) == ("", 0)
-    return result.out.splitlines()  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ import select
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,16 @@ def run(thread: threading.Thread) -> threading.Thread:
     thread.join(LONG)
     assert not thread.is_alive()
     return thread
+
+
+def run_all(threads: Iterable[threading.Thread]) -> None:
+    """Start the threads, and wait for the end of them all."""
+    threads = list(threads)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG)
+        assert not thread.is_alive()
 
 
 def in_thread(body: Callable[[], object], name: str | None = None, **kwargs: Any) -> threading.Thread:

@@ -1,8 +1,9 @@
-"""What the tests of promises and of limits share."""
+"""What the tests of the guarantees share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,12 @@ from threadhooks import Plugin
 
 
 @pytest.fixture
-def plugin() -> Iterator[Plugin]:
-    with Plugin("guarantees") as plugin:
-        yield plugin
+def heard(plugin: Plugin) -> list[threading.Thread]:
+    """The threads whose `thread_exited` the plugin was told of."""
+    heard: list[threading.Thread] = []
+
+    def exited(thread: threading.Thread, **extra: Any) -> None:
+        heard.append(thread)
+
+    plugin.thread_exited(exited)
+    return heard

@@ -1,4 +1,4 @@
-"""What docs/guarantees.md says of processes: promises and limits, each by its number."""
+"""What docs/guarantees.md says of processes and interpreters, each promise and each limit by its number."""
 
 from __future__ import annotations
 
@@ -11,133 +11,145 @@ from typing import Any
 import pytest
 from support import forks
 
+Run = Callable[..., Any]
 
-@forks
-def test_g22_a_child_runs_nothing_of_other_threads(program: Callable[..., Any]) -> None:
-    """A forked child neither runs nor destroys what its parent's other threads have registered, whoever asks first."""
-    assert program(
-        """
-        import os, threading, warnings
-        os.register_at_fork(after_in_child=lambda: print(resource() == os.getpid(), finalizers[0]()))
-        import threadhooks
-        warnings.simplefilter("ignore")  # that it forks while threads run
-
-        class Goodbye:
-            def __del__(self):
-                print("destroyed in the", "child" if os.getpid() != parent else "parent")
-
-        @threadhooks.per_thread
-        def resource():
-            yield os.getpid()
-
-        def body():
-            finalizers.append(threadhooks.threadref.finalize(int, 1))
-            plugin.register(print, "cleanup in the", "parent", end=".\\n")
-            plugin.register(lambda goodbye: None, Goodbye())
-            ready.set()
-            go_on.wait()
-
-        plugin = threadhooks.Plugin("plugin")
-        parent = resource()
-        finalizers = []
-        ready, go_on = threading.Event(), threading.Event()
-        thread = threading.Thread(target=body)
-        thread.start()
-        ready.wait()
-        pid = os.fork()
-        if pid:
-            os.waitpid(pid, 0)
-            go_on.set()
-            thread.join()
-        else:
-            print("child")
-        """
-    ) == ("True None\nchild\ndestroyed in the parent\ncleanup in the parent.\n", "", 0)
+# Python 3.12.0 to 3.12.2 start no threads any more when the main thread's code has ended.
+REFUSES = (3, 12) <= sys.version_info < (3, 12, 3)
 
 
 @forks
-def test_g23_a_child_keeps_what_the_forking_thread_registered(program: Callable[..., Any]) -> None:
-    """The hooks of the thread that forks run in both processes, as those of `atexit` do; resources in the parent."""
-    assert program(
-        """
-        import os
-        import threadhooks
-
+def test_g22_a_child_runs_nothing_of_other_threads(forking: Run) -> None:
+    """Nothing of the parent's other threads is run in the child, and nothing that they had registered is destroyed."""
+    assert forking("""
         @threadhooks.per_thread
-        def resource():
-            yield
-            print("closed in the", "parent" if os.getpid() == parent else "child")
+        def value():
+            loud = Loud("value")
+            yield loud
+            say("closed")
 
-        parent = os.getpid()
-        plugin = threadhooks.Plugin("plugin")
-        plugin.register(lambda: print("cleanup in the", "parent" if os.getpid() == parent else "child"))
-        resource()
-        pid = os.fork()
-        if pid:
-            os.waitpid(pid, 0)
-        """
-    ) == ("cleanup in the child\nclosed in the parent\ncleanup in the parent\n", "", 0)
+        def register():
+            finalize(say, Loud("finalizer's"))
+            finalize(Loud("function").accept, keyword=Loud("keyword"))
+            plugin.register(say, Loud("plugin's"))
+            plugin.register_early(say, Loud("early one"))
+            kept.append(ref(lambda _: say("ref")))
+            value()
+
+        kept = []
+        thread = started(register)
+        fork(lambda: say("pending:", plugin.pending())) and sys.exit(0)
+        say("forked")
+        end.set()
+        thread.join()
+        """).said == (
+        "child MainThread: pending: {}\n"
+        "parent MainThread: forked\n"
+        "parent other: early one\nparent other: destroyed early one\n"
+        "parent other: closed\nparent other: destroyed value\n"
+        "parent other: ref\n"
+        "parent other: plugin's\nparent other: destroyed plugin's\n"
+        "parent other: destroyed keyword\nparent other: destroyed function\n"
+        "parent other: finalizer's\nparent other: destroyed finalizer's\n"
+        "parent other: exited other\n"
+    )
 
 
-def test_g24_the_main_thread(program: Callable[..., Any]) -> None:
-    """Its early moment comes before threads are joined, and can stop one; its exit comes at `atexit`, after that."""
-    assert program(
-        """
-        import threading
-        import threadhooks
+@forks
+def test_g23_a_child_keeps_what_the_forking_thread_registered(forking: Run) -> None:
+    """What a thread that forks has registered runs in both processes, as it ends there, and nobody else's does."""
+    assert forking("""
+        def body():
+            finalize(say, "cleanup")
+            fork(lambda: finalize(say, "of the child"))
+
+        finalize(say, "finalize")
+        plugin.register(say, "plugin")
+        kept = ref(lambda _: say("ref"))
+        in_thread(body)
+        fork(lambda: say("forked"))
+        """).said == (
+        "child forks: of the child\nchild forks: cleanup\nchild forks: exited forks\n"
+        "parent forks: cleanup\nparent forks: exited forks\n"
+        "child MainThread: forked\nchild MainThread: ref\nchild MainThread: plugin\nchild MainThread: finalize\n"
+        "child MainThread: exited MainThread\n"
+        "parent MainThread: ref\nparent MainThread: plugin\nparent MainThread: finalize\n"
+        "parent MainThread: exited MainThread\n"
+    )
+
+
+# Hooks of both moments, and a thread that is not a daemon and ends only when the early moment tells it to.
+SOURCE = """
+def helper():
+    stop.wait()
+    plugin.register(say, "cleanup")
+
+def exiting(thread, exception, **extra):
+    say("exiting", exception)
+    if thread is threading.main_thread():
+        stop.set()
+
+stop = threading.Event()
+plugin.register(say, "late")
+plugin.register_early(say, "early")
+plugin.thread_exiting(exiting)
+if sys.argv[2:] == ["installed"]:
+    threadhooks.install()
+threading.Thread(target=helper, name="helper").start()
+"""
+
+EARLY = "MainThread: early\nMainThread: exiting None\n"
+REST = "helper: cleanup\nhelper: exited helper\nMainThread: late\nMainThread: exited MainThread\n"
+
+ENDS = [
+    ("say('end')", 0),
+    ("sys.exit(3)", 3),
+    ("sys.excepthook = lambda *error: None\nraise LookupError", 1),
+    pytest.param(
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(6)); signal.raise_signal(signal.SIGTERM)",
+        6,
+        marks=pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals"),
+    ),
+]
+
+
+@pytest.mark.parametrize("installed", [False, True], ids=["", "installed"])
+@pytest.mark.parametrize(("end", "code"), ENDS, ids=["falls off", "sys.exit", "raises", "SIGTERM"])
+def test_g24_the_main_thread(ending: Run, end: str, code: int, installed: bool) -> None:
+    """The early moment comes then, before a thread is joined, and the exit after that, each once; the code stays."""
+    out, err, returned = ending(SOURCE + end, "", *["installed"] * installed)
+    said = out.replace("MainThread: end\n", "")
+    if installed:  # the helper announces itself as well
+        said = said.replace("helper: exiting None\n", "")
+    assert (said, err, returned) == (EARLY + REST, "", code)
+
+
+def test_l07_daemons_at_interpreter_exit(ending: Run) -> None:
+    """It has not exited: none of its hooks runs, and nothing that it registered is destroyed, since it may use it."""
+    assert ending("""
+        @threadhooks.per_thread
+        def value():
+            loud = Loud("value")
+            yield loud
+            say("closed")
 
         def body():
-            stop.wait()
-            plugin.register(print, "the other thread")
-
-        @threadhooks.thread_exited.connect
-        def exited(thread, **extra):
-            print("exited:", thread.name)
-
-        stop = threading.Event()
-        plugin = threadhooks.Plugin("plugin")
-        plugin.register(print, "the main thread")
-        plugin.register_early(stop.set)
-        plugin.register_early(print, "early")
-        threading.Thread(target=body, name="other").start()
-        """
-    ) == ("early\nthe other thread\nexited: other\nthe main thread\nexited: MainThread\n", "", 0)
-
-
-def test_l07_daemons_at_interpreter_exit(program: Callable[..., Any]) -> None:
-    """A daemon that still runs when the interpreter ends has not exited: not announced, nothing run, nothing closed."""
-    assert program(
-        """
-        import threading
-        import threadhooks
-
-        @threadhooks.per_thread
-        def resource():
-            yield
-            print("closed")
-
-        def body():
-            plugin.register(print, "cleanup")
-            plugin.register_early(print, "early cleanup")
-            resource()
+            plugin.register(say, Loud("argument of the plugin's"))
+            plugin.register_early(say, Loud("argument of the early one"))
+            finalize(say, Loud("argument")).atexit = False
+            kept.append(ref(lambda _: say("ref")))
+            value()
             ready.set()
             threading.Event().wait()
 
-        @threadhooks.thread_exited.connect
-        def exited(thread, **extra):
-            print("exited:", thread.name)
-
         threadhooks.install()
-        plugin = threadhooks.Plugin("plugin")
-        ready = threading.Event()
-        threading.Thread(target=body, daemon=True).start()
+        kept, ready = [], threading.Event()
+        threading.Thread(target=body, daemon=True, name="daemon").start()
         ready.wait()
-        threadhooks.attach()
-        """
-    ) == ("exited: MainThread\n", "", 0)
+        finalize(say, "cleanup")
+        """) == ("MainThread: cleanup\nMainThread: exited MainThread\n", "", 0)
 
 
-def test_l08_finalizers_of_daemons_at_interpreter_exit(program: Callable[..., Any]) -> None:
+def test_l08_finalizers_of_daemons_at_interpreter_exit(program: Run) -> None:
     """A `threadref.finalize` of such a daemon is called at `atexit`, in the main thread, unless `atexit` is false."""
     assert program(
         """
@@ -157,7 +169,7 @@ def test_l08_finalizers_of_daemons_at_interpreter_exit(program: Callable[..., An
     ) == ("in MainThread\n", "", 0)
 
 
-def test_l09_the_order_across_threads_at_interpreter_exit(program: Callable[..., Any]) -> None:
+def test_l09_the_order_across_threads_at_interpreter_exit(program: Run) -> None:
     """They are called thread by thread, the newest first, the main thread last; not in the order of registration."""
     assert program(
         """
@@ -197,7 +209,7 @@ def test_l09_the_order_across_threads_at_interpreter_exit(program: Callable[...,
         ("os.kill(os.getpid(), signal.SIGKILL)", -9),
     ],
 )
-def test_l10_a_process_that_is_cut_short(program: Callable[..., Any], end: str, code: int) -> None:
+def test_l10_a_process_that_is_cut_short(program: Run, end: str, code: int) -> None:
     """`os._exit`, in a hook as well, `os.exec*` and a signal that kills end the process at once: no hook runs."""
     assert program(
         f"""
@@ -223,200 +235,8 @@ def test_l10_a_process_that_is_cut_short(program: Callable[..., Any], end: str, 
     ) == ("", "", code)
 
 
-@forks
-def test_l11_children_of_multiprocessing(program: Callable[..., Any]) -> None:
-    """What a child registers is run if it ends in an ordinary way; and not if it is terminated, or by `os._exit`.
-
-    Up to 3.12 a forked child has its main thread's exit before its threads are joined.
-    """
-    last = ["worker", "main thread"] if sys.version_info >= (3, 13) else ["main thread", "worker"]
-    out, err, code = program(
-        """
-        import multiprocessing, os, signal, sys, threading
-        import threadhooks
-
-        def child(how):
-            mine = threadhooks.Plugin("of the child")
-            mine.register_early(print, "early", flush=True)
-            over, stop = threading.Event(), threading.Event()
-            mine.register(over.set)
-            mine.register(print, "main thread", flush=True)
-            mine.thread_exiting(lambda thread, **extra: stop.set())
-            if how == "returns":
-                threading.Thread(target=worker, args=(mine, stop, over)).start()
-            if how == "terminated":
-                signal.raise_signal(signal.SIGTERM)
-            if how == "os._exit":
-                os._exit(1)
-
-        def worker(mine, stop, over):
-            stop.wait()
-            if sys.version_info < (3, 13):
-                over.wait()
-            mine.register(print, "worker", flush=True)
-
-        if __name__ == "__main__":
-            plugin = threadhooks.Plugin("of the parent")
-            plugin.register(print, "of the parent")
-            plugin.register_early(print, "early of the parent")
-            for method in ("fork", "forkserver"):
-                context = multiprocessing.get_context(method)
-                for how in ("returns", "terminated", "os._exit"):
-                    print(how)
-                    process = context.Process(target=child, args=(how,))
-                    process.start()
-                    process.join()
-            os._exit(0)
-        """
-    )
-    returned = ["returns", "early", *last]
-    assert (out.splitlines(), err, code) == (2 * [*returned, "terminated", "os._exit"], "", 0)
-
-
-def test_l12_after_the_main_threads_exit(program: Callable[..., Any]) -> None:
-    """Once the main thread's exit has been announced, it refuses registrations."""
-    assert program(
-        """
-        import atexit, sys
-
-        def too_late():
-            try:
-                threadhooks.attach()
-            except RuntimeError as error:
-                print(error)
-
-        atexit.register(too_late)  # before threadhooks has: it runs later
-        import threadhooks
-        """
-    ) == (
-        "the exit of the main thread has been announced: nothing can be registered for it any more\n",
-        "",
-        0,
-    )
-
-
-@pytest.mark.parametrize("moment", ["register_early", "register"])
-def test_l13_threads_started_as_the_interpreter_ends(program: Callable[..., Any], moment: str) -> None:
-    """When the main code has ended, some versions start no threads in a hook; executors refuse those of workers."""
-    out, err, code = program(
-        """
-        import threading
-        refused = threading.Event()
-        threading._register_atexit(refused.set)  # before that of executors, so it is called after that
-        import concurrent.futures.thread, sys
-        import threadhooks
-
-        def attempt(start):
-            try:
-                start()
-            except RuntimeError as error:
-                print(error)
-            else:
-                print("started")
-
-        def worker():
-            refused.wait()
-            plugin.register(attempt, lambda: pool.submit(int))
-            plugin.register(attempt, threading.Thread(target=int).start)
-
-        def main():
-            threading.Thread(target=int).start()
-
-        pool = concurrent.futures.ThreadPoolExecutor(1)
-        plugin = threadhooks.Plugin("plugin")
-        if sys.argv[1] == "register":
-            plugin.register(attempt, main)
-            threading.Thread(target=worker).start()
-        else:
-            plugin.register_early(attempt, main)
-        """,
-        moment,
-    )
-    thread = "started"
-    if (3, 12) <= sys.version_info < (3, 12, 3):
-        thread = "can't create new thread at interpreter shutdown"
-    lines = [thread]
-    if moment == "register":
-        lines = [thread, "cannot schedule new futures after interpreter shutdown", thread]
-    assert (out.splitlines(), err, code) == (lines, "", 0)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_l29_free_threaded_builds_and_fork(program: Callable[..., Any]) -> None:
-    """On every build, a child that is forked while other threads run, but none ends, attaches threads of its own."""
-    assert program(
-        """
-        import os, threading, warnings
-        import threadhooks
-
-        def body():
-            plugin.register(os.write, 1, f"hook of {threading.current_thread().name}\\n".encode())
-            if threading.current_thread() in parked:
-                ready.wait()
-                end.wait()
-
-        warnings.simplefilter("ignore", DeprecationWarning)
-        plugin = threadhooks.Plugin("plugin")
-        ready, end = threading.Barrier(9), threading.Event()
-        parked = [threading.Thread(target=body, name="parent's") for _ in range(8)]
-        for thread in parked:
-            thread.start()
-        ready.wait()
-        child = os.fork()
-        if not child:
-            thread = threading.Thread(target=body, name="child's")
-            thread.start()
-            thread.join()
-            os._exit(0)
-        os.waitpid(child, 0)
-        end.set()
-        for thread in parked:
-            thread.join()
-        """
-    ) == ("hook of child's\n" + 8 * "hook of parent's\n", "", 0)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
-@pytest.mark.parametrize("ends", [True, False], ids=["the worker ends in time", "the worker goes on"])
-def test_l37_ctrl_c_while_the_interpreter_waits_for_threads(program: Callable[..., Any], ends: bool) -> None:
-    """A thread that is not a daemon has its hooks itself, if it ends soon; if it doesn't, they are reported as lost."""
-    out, err, code = program(
-        """
-        import os, signal, sys, threading, time
-        import threadhooks
-
-        def main_is_in(name):
-            names = []
-            while name not in names:
-                time.sleep(0.1)
-                frame = sys._current_frames()[threading.main_thread().ident]
-                names.clear()
-                while frame is not None:
-                    names.append(frame.f_code.co_name)
-                    frame = frame.f_back
-
-        def body():
-            threadhooks.threadref.finalize(lambda: print("own thread:", threading.current_thread() is worker))
-            main_is_in("announcing_shutdown")
-            os.kill(os.getpid(), signal.SIGINT)
-            main_is_in("_wait_for_workers")
-            if sys.argv[1] == "False":
-                threading.Event().wait()
-
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.unraisablehook = lambda unraisable: print(unraisable.exc_type.__name__)
-        threadhooks._shutdown.GRACE = 30.0 if sys.argv[1] == "True" else 0.5
-        worker = threading.Thread(target=body, name="worker")
-        worker.start()
-        """,
-        str(ends),
-    )
-    assert (out, code) == ("KeyboardInterrupt\n" + "own thread: True\n" * ends, 0)
-    assert ("will not be seen, since the interpreter ends before it; not run: [<function body" in err) is not ends
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="calls the C library")
-def test_l40_a_fork_that_python_does_not_know_of(program: Callable[..., Any]) -> None:
+def test_l40_a_fork_that_python_does_not_know_of(program: Run) -> None:
     """After a fork by C code, the child has its parent's values, until it asks for what depends on the process."""
     assert program(
         """
@@ -437,3 +257,185 @@ def test_l40_a_fork_that_python_does_not_know_of(program: Callable[..., Any]) ->
         os.waitpid(child, 0)
         """
     ) == ("True\nTrue\n", "", 0)
+
+
+def test_l12_after_the_main_threads_exit(ending: Run) -> None:
+    """Once the main thread's exit has been announced, a registration for it raises: it could never run."""
+    refused = "the exit of the main thread has been announced: nothing can be registered for it any more\n"
+    assert ending(
+        """
+        @threadhooks.per_thread
+        def resource():
+            yield "never"
+
+        finalize(say, "cleanup")
+        """,
+        before="""
+        import atexit
+
+        @atexit.register  # before our import, so it is called after ours
+        def late():
+            for register in (
+                threadhooks.attach,
+                lambda: finalize(print, "never"),
+                lambda: ref(print),
+                lambda: plugin.register(print, "never"),
+                lambda: plugin.register_early(print, "never"),
+                resource,
+            ):
+                try:
+                    register()
+                except RuntimeError as error:
+                    print(error)
+                else:
+                    print("registered")
+            print(plugin.pending(), threadhooks.threads())
+            plugin.unregister(print)
+            plugin.close(run=True)
+
+        """,
+    ) == ("MainThread: cleanup\nMainThread: exited MainThread\n" + 6 * refused + "{} []\n", "", 0)
+
+
+def test_l13_threads_started_as_the_interpreter_ends(ending: Run) -> None:
+    """Once the main code has ended, executors take nothing from a hook; threads can be started, on most versions."""
+    out, err, code = ending(
+        """
+        from concurrent.futures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(1)
+
+        def starts():
+            for start in (lambda: pool.submit(int), threading.Thread(target=int).start):
+                try:
+                    start()
+                except RuntimeError as error:
+                    print(error)
+                else:
+                    print("started")
+
+        def body():
+            refused.wait()
+            plugin.register(starts)
+
+        plugin.close()
+        plugin = threadhooks.Plugin("starts")
+        plugin.register(starts)
+        threading.Thread(target=body).start()
+        """,
+        before="""
+        import threading
+        refused = threading.Event()
+        threading._register_atexit(refused.set)  # before that of executors, so it is called after that
+        """,
+    )
+    started = "can't create new thread at interpreter shutdown" if REFUSES else "started"
+    assert (out, err, code) == (2 * f"cannot schedule new futures after interpreter shutdown\n{started}\n", "", 0)
+
+
+@forks
+def test_l29_free_threaded_builds_and_fork(forking: Run) -> None:
+    """Threads that the child starts are announced in the child, also if their idents are those of the parent's."""
+    out, err, code = forking("""
+        def body():
+            with threadhooks.announced():
+                finalize(say, "cleanup")
+
+        def parked():
+            with threadhooks.announced():
+                ready.wait()
+                end.wait()
+
+        @plugin.thread_started
+        def begun(thread, **extra):
+            say("begun")
+
+        ready = threading.Barrier(9)
+        with threadhooks.thread_started.muted():
+            threads = [threading.Thread(target=parked) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            ready.wait()
+        leave(lambda: [in_thread(body, n) for n in range(1, 9)])
+        plugin.close()
+        end.set()
+        """)
+    said = [f"child {n}: {what}" for n in range(1, 9) for what in ("begun", "cleanup", f"exited {n}")]
+    assert (out.splitlines(), err, code) == (said, "", 0)
+
+
+def test_l26_subinterpreters(program: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each interpreter has its own signals. The exit of a subinterpreter's main thread comes when that is destroyed."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # coverage can't be imported in a subinterpreter
+    assert program(
+        """
+        import textwrap, threading
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        import threadhooks
+
+        @threadhooks.thread_exited.connect
+        def exited(thread, **extra):
+            print("heard outside:", thread.name)
+
+        create = interpreters.create
+        number = create(isolated=False) if interpreters.__name__ == "_xxsubinterpreters" else create()
+        interpreters.run_string(number, textwrap.dedent('''
+            import threading, threadhooks
+            plugin = threadhooks.Plugin("plugin")
+            thread = threading.Thread(target=plugin.register, args=(print, "thread inside"), kwargs={"flush": True})
+            thread.start()
+            thread.join()
+            plugin.register(print, "main inside", flush=True)
+        '''))
+        interpreters.run_string(number, "print('second run', flush=True)")
+        interpreters.destroy(number)
+        threadhooks.attach()
+        """
+    ) == ("thread inside\nsecond run\nmain inside\nheard outside: MainThread\n", "", 0)
+
+
+def test_l27_greenlets(program: Run) -> None:
+    """Under gevent's monkey-patching a greenlet is a thread; its hooks run in another greenlet, at the next switch."""
+    pytest.importorskip("gevent")
+    hook = "same thread: True - same greenlet: False\n"
+    ended = "joined\n" + hook if sys.version_info >= (3, 13) else hook + "joined\n"
+    assert program(
+        """
+        from gevent import monkey
+        monkey.patch_all()
+        import threading, gevent
+        import threadhooks
+
+        def hook(ident):
+            same_thread = threading.current_thread() is thread
+            print("same thread:", same_thread, "- same greenlet:", threading.get_ident() == ident)
+
+        def body():
+            plugin.register(hook, threading.get_ident())
+            if waits:
+                gevent.sleep(0)
+
+        plugin = threadhooks.Plugin("plugin")
+        for waits in (True, False):
+            thread = threading.Thread(target=body)
+            thread.start()
+            thread.join()
+            print("joined")
+            gevent.sleep(0)
+        """
+    ) == (hook + "joined\n" + ended, "", 0)
+
+
+def test_l28_other_implementations(program: Run) -> None:
+    """On an implementation without reference counting, hooks run late or never: the import warns of it."""
+    _, err, code = program(
+        """
+        import blinker, sys
+        sys.implementation.name = "pypy"
+        import threadhooks
+        """
+    )
+    assert code == 1
+    assert "RuntimeWarning: pypy does not destroy a thread's locals when the thread ends" in err

@@ -21,12 +21,6 @@ from threadhooks._attached import announcing
 
 
 @pytest.fixture
-def plugin() -> Iterator[Plugin]:
-    with Plugin("of the test") as plugin:
-        yield plugin
-
-
-@pytest.fixture
 def events(plugin: Plugin) -> Events:
     return listen(plugin)
 

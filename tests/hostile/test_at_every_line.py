@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -20,25 +20,6 @@ from support import LONG, in_thread, throw_into
 import threadhooks
 from threadhooks import Plugin, thread_exited
 from threadhooks.threadref import finalize, ref
-
-
-@pytest.fixture
-def plugin() -> Iterator[Plugin]:
-    with Plugin("tested") as made:
-        yield made
-
-
-@pytest.fixture
-def exits() -> Iterator[list[Any]]:
-    """The ``(thread, info, exception)`` of every `thread_exited`."""
-    heard: list[Any] = []
-
-    def receiver(thread: threading.Thread, *, info: Any, exception: Any, **extra: Any) -> None:
-        heard.append((thread, info, exception))
-
-    with thread_exited.connected_to(receiver):
-        yield heard
-
 
 METHODS = pytest.mark.parametrize(
     "method", ["register", "register_early", "thread_started", "thread_exiting", "thread_exited"]

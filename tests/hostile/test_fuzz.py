@@ -18,7 +18,7 @@ import blinker
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import LONG
+from support import in_thread
 
 import threadhooks
 from threadhooks import Plugin, threadref
@@ -334,10 +334,7 @@ def play(calls: list[Call], *, announced: bool) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading, "excepthook", reports.append)
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join(LONG)
-        assert not thread.is_alive()
+        thread = in_thread(run)
         env.end()
     if errors:
         raise errors[0]
@@ -444,10 +441,7 @@ def end_with(way: str, hook: Any) -> threading.Thread:
             threadref.finalize(called.append, "last")
 
     with Plugin("hostile") as plugin:
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join(LONG)
-        assert not thread.is_alive()
+        thread = in_thread(run)
     threadhooks.thread_exited.disconnect(hook)
     assert called == ["last", "first"]
     return thread

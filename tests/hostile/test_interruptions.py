@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support import LONG, Thrown, as_it_dies, in_thread, not_traced, throw_into, thrower
 
-from threadhooks import Plugin, _attached, _sentinel, _stack, plugins, thread_exited
+from threadhooks import Plugin, _attached, _sentinel, plugins, thread_exited
 from threadhooks.threadref import finalize
 
 
@@ -43,27 +43,6 @@ def test_an_exception_that_is_pending_as_the_sentinel_dies(told: list[Any]) -> N
     assert len({ident for ident, _ in ran}) == 1
     assert {type(error) for error in told} == {Thrown}
     assert [attachment for attachment in _attached.attached() if not attachment.is_here()] == []
-
-
-def test_more_exceptions_than_anybody_could_catch(told: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where an exit is given up, what it had not run is reported as lost, and later threads lose nothing."""
-    calls: list[str] = []
-
-    def relentless(failed: object) -> None:
-        raise Thrown
-
-    def body() -> None:
-        finalize(calls.append, "lost")
-        stack = _sentinel.current().late
-        monkeypatch.setattr(_stack.Stack, "unwind", lambda self, failed: relentless(failed) if self is stack else None)
-
-    in_thread(body)
-    monkeypatch.undo()
-    assert calls == []
-    (lost,) = [error for error in told if isinstance(error, RuntimeError)]
-    assert "interrupted too often; not run: [<built-in method append" in str(lost)
-    in_thread(lambda: finalize(calls.append, "later"))
-    assert calls == ["later"]
 
 
 @not_traced

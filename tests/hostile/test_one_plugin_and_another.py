@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from hooks import CLEANUPS, Kind
-from support import LONG, Thrown, as_it_dies, in_thread, not_traced, thrower
+from support import Thrown, as_it_dies, in_thread, not_traced, run, thrower
 
 import threadhooks
-from threadhooks import Plugin, _stack, thread_exited
+from threadhooks import Plugin, _stack
 
 PACKAGE = str(Path(threadhooks.__file__).parent)
 
@@ -50,64 +50,34 @@ def good() -> Iterator[Good]:
         yield good
 
 
-@pytest.fixture
-def evil() -> Iterator[Plugin]:
-    with Plugin("evil") as evil:
-        yield evil
-
-
 CLEANUPS_RAN = list(range(10))[::-1]
 RECEIVERS_RAN = list(range(10))
 
 
 @not_traced
 @pytest.mark.parametrize("kind", CLEANUPS, ids=lambda kind: kind.name)
-def test_an_argument_that_throws_as_it_dies(kind: Kind, good: Good, evil: Plugin, reports: list[Any]) -> None:
+def test_an_argument_that_throws_as_it_dies(kind: Kind, good: Good, plugin: Plugin, reports: list[Any]) -> None:
     """Its own hook has run; the other plugin's, which come next, run. Each of these exceptions is reported."""
-    good.exit(lambda: kind.add(evil, functools.partial(lambda argument: None, as_it_dies(thrower()))))
+    good.exit(lambda: kind.add(plugin, functools.partial(lambda argument: None, as_it_dies(thrower()))))
     assert (good.ran, good.heard) == (CLEANUPS_RAN, RECEIVERS_RAN)
     assert [report.exc_type for report in reports] == [Thrown] * 10
 
 
 def test_an_endless_loop_that_is_slow(
-    good: Good, evil: Plugin, reports: list[Any], monkeypatch: pytest.MonkeyPatch
+    good: Good, plugin: Plugin, reports: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bound is a number, not a time: the other plugin's hooks run late, and so does who waits for the thread."""
     monkeypatch.setattr(_stack, "MOST_ADDED_MEANWHILE", 100)
 
     def again() -> None:
         time.sleep(0.002)
-        evil.register(again)
+        plugin.register(again)
 
     start = time.monotonic()
-    good.exit(lambda: evil.register(again) if not evil.pending() else None)
+    good.exit(lambda: plugin.register(again) if not plugin.pending() else None)
     assert time.monotonic() - start > 0.2
     assert (good.ran, good.heard) == (CLEANUPS_RAN, RECEIVERS_RAN)
     assert [report.exc_type for report in reports] == [RuntimeError]
-
-
-def test_a_muted_block_that_is_not_left(good: Good) -> None:
-    """It silences everybody's receivers until it is left; cleanups run."""
-    block = thread_exited.muted()
-    block.__enter__()
-    try:
-        good.exit(lambda: None)
-        assert (good.ran, good.heard) == (CLEANUPS_RAN, [])
-    finally:
-        block.__exit__(None, None, None)
-    good.exit(lambda: None)
-    assert good.heard == RECEIVERS_RAN
-
-
-def test_what_others_have_connected_is_disconnected(good: Good, evil: Plugin) -> None:
-    """The other plugin's receivers are called no more; its cleanups run."""
-
-    def disconnect() -> None:
-        for receiver in list(thread_exited.receivers_for(threading.current_thread())):
-            thread_exited.disconnect(receiver)
-
-    good.exit(lambda: evil.register(disconnect))
-    assert (good.ran, good.heard) == (CLEANUPS_RAN, [])
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="there is no sys.monitoring")
@@ -131,8 +101,7 @@ def test_a_monitoring_callback_that_raises(good: Good, monkeypatch: pytest.Monke
             starts = itertools.count()
             exiting.clear()
             thread = threading.Thread(target=_exits, args=(good, exiting))
-            thread.start()
-            thread.join(LONG)
+            run(thread)
             assert (good.ran, good.heard) == (sorted(set(good.ran), reverse=True), sorted(set(good.heard)))
             assert len(good.ran) + len(good.heard) >= 12, number
             good.ran.clear(), good.heard.clear()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from at_line import AtLine
 from resourcing import Owner, events, in_thread, noted, working
-from support import Farewell, Log
+from support import Farewell, Log, run_all
 
 import threadhooks
 from threadhooks import _values, per_thread
@@ -354,9 +354,6 @@ def test_collections_all_the_time(threshold: Callable[[int], None]) -> None:
 
     threads = [threading.Thread(target=body) for _ in range(4)]
     threshold(3)
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_all(threads)
     assert opened
     assert Counter(opened) == Counter(closed)

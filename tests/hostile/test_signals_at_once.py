@@ -17,7 +17,7 @@ import blinker
 import pytest
 from at_line import AtLine
 from signalling import Receiver, Sender, heard
-from support import run
+from support import run, run_all
 
 import threadhooks
 from threadhooks import ThreadSignal, _connections, _signals, thread_exited
@@ -282,10 +282,7 @@ def test_stress(signal: ThreadSignal, reports: list[threading.ExceptHookArgs], m
     threads = [threading.Thread(target=Work(number).run) for number in range(4)]
     try:
         sys.setswitchinterval(1e-6)
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_all(threads)
     finally:
         sys.setswitchinterval(interval)
     gc.collect()  # the last finalisers

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from recorded import Connection
-from support import in_thread
+from support import in_thread, run_all
 
 import threadhooks
 
@@ -47,10 +47,7 @@ def test_threads_close_their_connections(connections: list[Connection]) -> None:
     """Each of a hundred threads closes the connection that Django has opened for it, itself."""
     for _ in range(10):
         threads = [threading.Thread(target=query) for _ in range(10)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_all(threads)
     assert len(connections) == 100
     assert len({connection.opened_by for connection in connections}) == 100
     assert [connection.closed_by for connection in connections] == [connection.opened_by for connection in connections]
@@ -77,9 +74,7 @@ def test_a_thread_that_fails(connections: list[Connection], monkeypatch: pytest.
 
     failures: list[str] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: failures.append(str(args.exc_value)))
-    thread = threading.Thread(target=fail)
-    thread.start()
-    thread.join()
+    thread = in_thread(fail)
     assert failures == ["no such order"]
     assert [connection.closed_by for connection in connections] == [thread]
     with closing(sqlite3.connect("app.db")) as conn:
@@ -89,9 +84,7 @@ def test_a_thread_that_fails(connections: list[Connection], monkeypatch: pytest.
 def test_without_the_recipe(connections: list[Connection]) -> None:
     """Django alone does not close them: the receiver is what does it."""
     with threadhooks.thread_exiting.muted():
-        thread = threading.Thread(target=query)
-        thread.start()
-        thread.join()
+        in_thread(query)
     [connection] = connections
     assert connection.closed_by is None
     connection.close()  # Django opens its connections for any thread
@@ -102,9 +95,7 @@ def test_ready_more_than_once(connections: list[Connection]) -> None:
     from django.apps import apps
 
     apps.get_app_config("shop").ready()
-    thread = threading.Thread(target=query)
-    thread.start()
-    thread.join()
+    thread = in_thread(query)
     assert [connection.closed_by for connection in connections] == [thread]
 
 

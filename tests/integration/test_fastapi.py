@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from recorded import Connection
+from serving import ALL, CLIENTS, RECORDED, RECORDING, hits, load, make_table
 from support import LONG
 
 anyio = pytest.importorskip("anyio")
@@ -24,15 +21,11 @@ fastapi = pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
 RECIPE = "fastapi_app"
-HERE = Path(__file__).parent
-CLIENTS, REQUESTS = 8, 20
 
 
 @pytest.fixture(autouse=True)
 def table(recipe: ModuleType) -> None:
-    with contextlib.closing(sqlite3.connect("app.db")) as conn:
-        conn.execute("DROP TABLE IF EXISTS hits")
-        conn.execute("CREATE TABLE hits (thread INTEGER)")
+    make_table()
 
 
 def in_workers(func: Callable[[], object], count: int) -> Callable[[], Awaitable[None]]:
@@ -125,49 +118,18 @@ def test_a_dependency_may_run_in_another_worker() -> None:
     assert len(set(seen)) == 2
 
 
-SERVER = """
-import functools, sqlite3, sys
-sys.path[:0] = {!r}
-import recorded, fastapi_app
-
-def record(*args, **kwargs):
-    connections.append(recorded.Connection(*args, **kwargs))
-    return connections[-1]
-
-connections = []
-sqlite3.connect = functools.partial(sqlite3.connect, factory=record)
-try:
-    {}
-finally:
-    print(len(connections), all(c.opened_by is c.closed_by for c in connections))
-"""
-
-
-def load(port: int) -> None:
-    def client(_: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONG)
-        with contextlib.closing(connection):
-            for _ in range(REQUESTS):
-                connection.request("POST", "/hits")
-                response = connection.getresponse()
-                assert (response.status, response.read()) == (200, b'"hello"')
-
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        list(pool.map(client, range(CLIENTS)))
-
-
 @pytest.fixture
 def serve() -> Callable[[str], tuple[str, str, int]]:
     """Run the server by this call, in a process of its own, put it under load, and end it with SIGTERM."""
 
     def serve(call: str) -> tuple[str, str, int]:
-        program = SERVER.format([str(HERE), str(HERE / "examples")], call)
+        program = f"{RECORDING}\nimport fastapi_app\ntry:\n    {call}\nfinally:\n    {RECORDED}"
         command = [sys.executable, "-W", "error", "-c", program]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
             try:
                 for line in server.stderr:
                     if "running on http://127.0.0.1:" in line:
-                        load(int(line.split(":")[-1].split()[0]))
+                        load(int(line.split(":")[-1].split()[0]), "POST", "/hits", b'"hello"')
                         break
             finally:
                 server.terminate()
@@ -182,8 +144,7 @@ def test_a_server(recipe: ModuleType, serve: Callable[[str], tuple[str, str, int
     count, closed = out.splitlines()[-1].split()  # after what uvicorn logs
     assert 1 <= int(count) <= CLIENTS
     assert (closed, code) == ("True", 0), err
-    with contextlib.closing(sqlite3.connect("app.db")) as conn:
-        assert conn.execute("SELECT count(*) FROM hits").fetchone() == (CLIENTS * REQUESTS,)
+    assert hits() == ALL
 
 
 def test_sigterm_without_a_handler(recipe: ModuleType, serve: Callable[[str], tuple[str, str, int]]) -> None:

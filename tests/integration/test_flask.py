@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 from recorded import Connection
-from support import LONG, in_thread
+from support import LONG, in_thread, run
 
 pytest.importorskip("flask")
 
@@ -74,8 +74,7 @@ def test_a_view_that_fails(recipe: ModuleType, connections: list[Connection], po
 
     recipe.app.logger.disabled = True
     thread = threading.Thread(target=requests)
-    thread.start()
-    thread.join(LONG)
+    run(thread)
     pool.shutdown()
     assert orders() == [(1, "sent"), (2, "sent")]
 

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from support import run, run_all
 
 import threadhooks
 
@@ -41,10 +42,7 @@ def run_threads(target: Callable[[], object], count: int) -> None:
 
     for _ in range(count // 8):
         threads = [threading.Thread(target=run) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_all(threads)
     assert not failures
 
 
@@ -93,8 +91,7 @@ def test_unfinished_transactions_are_rolled_back(recipe: ModuleType, session: st
 
     for commit in (False, True, False):
         thread = threading.Thread(target=write, args=(commit,))
-        thread.start()
-        thread.join()
+        run(thread)
     assert visits(recipe) == 1
     assert recipe.engine.pool.checkedout() == 0
 

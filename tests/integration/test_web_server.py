@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import logging
-import sqlite3
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 from recorded import Connection
+from serving import ALL, CLIENTS, RECORDED, RECORDING, hits, load, make_table
+from support import LONG
 
 RECIPE = "web_server"
-HERE = Path(__file__).parent
-CLIENTS, REQUESTS = 8, 40
 
 
 @pytest.fixture(autouse=True)
 def table(recipe: ModuleType) -> None:
-    conn = sqlite3.connect("app.db")
-    conn.execute("DROP TABLE IF EXISTS hits")
-    conn.execute("CREATE TABLE hits (thread INTEGER)")
-    conn.close()
-
-
-def hits() -> int:
-    with contextlib.closing(sqlite3.connect("app.db")) as conn:
-        return conn.execute("SELECT count(*) FROM hits").fetchone()[0]
-
-
-def load(port: int) -> None:
-    """`CLIENTS` clients at once, each sending `REQUESTS` requests over one connection."""
-
-    def client(_: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        with contextlib.closing(connection):
-            for _ in range(REQUESTS):
-                connection.request("GET", "/")
-                response = connection.getresponse()
-                assert (response.status, response.read()) == (200, b"hello")
-
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        list(pool.map(client, range(CLIENTS)))
+    make_table()
 
 
 def test_werkzeug(recipe: ModuleType, connections: list[Connection]) -> None:
@@ -56,32 +28,22 @@ def test_werkzeug(recipe: ModuleType, connections: list[Connection]) -> None:
     server = recipe.werkzeug_server(port=0)
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
-    load(server.port)
+    load(server.port, "GET", "/", b"hello")
     server.shutdown()
-    serving.join(30)
+    serving.join(LONG)
     assert not serving.is_alive()
-    assert len(connections) == CLIENTS * REQUESTS  # Werkzeug has a thread for each request
+    assert len(connections) == ALL  # Werkzeug has a thread for each request
     assert [connection.closed_by for connection in connections] == [connection.opened_by for connection in connections]
-    assert hits() == CLIENTS * REQUESTS
+    assert hits() == ALL
 
 
-WAITRESS = f"""
-import functools, signal, sqlite3, sys, threading
-sys.path[:0] = {[str(HERE), str(HERE / "examples")]!r}
-import recorded, web_server
-
-def record(*args, **kwargs):
-    connections.append(recorded.Connection(*args, **kwargs))
-    return connections[-1]
-
-connections = []
-sqlite3.connect = functools.partial(sqlite3.connect, factory=record)
+WAITRESS = f"""{RECORDING}
+import signal, web_server
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 server = web_server.waitress_server(port=0)
 print(server.effective_port, flush=True)
 web_server.run_waitress(server)
-print(len(connections), all(c.opened_by is c.closed_by for c in connections))
-"""
+{RECORDED}"""
 
 
 def test_waitress(recipe: ModuleType) -> None:
@@ -90,12 +52,12 @@ def test_waitress(recipe: ModuleType) -> None:
     command = [sys.executable, "-W", "error", "-c", WAITRESS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
-            load(int(server.stdout.readline()))
+            load(int(server.stdout.readline()), "GET", "/", b"hello")
         finally:
             server.terminate()
-        out, err = server.communicate(timeout=30)
+        out, err = server.communicate(timeout=LONG)
     count, closed = out.split()
-    assert 1 <= int(count) <= 8
+    assert 1 <= int(count) <= CLIENTS
     assert (closed, server.returncode) == ("True", 0)
     assert [line for line in err.splitlines() if "queue depth" not in line] == []
-    assert hits() == CLIENTS * REQUESTS
+    assert hits() == ALL

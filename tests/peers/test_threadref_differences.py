@@ -356,19 +356,6 @@ def test_second_init_in_the_same_thread(threadref: ModuleType) -> None:
     assert calls == ([False, 2, 3] if threadref is ours else [True, 3, 2])
 
 
-def test_registering_without_end(errors: list[BaseException]) -> None:
-    """Hooks that register hooks for ever are stopped, and reported; PyPI's never runs them in the first place."""
-    calls: list[None] = []
-
-    def again() -> None:
-        calls.append(None)
-        ours.finalize(again)
-
-    result_of(lambda: ours.finalize(again) and None)
-    assert len(calls) > 1000
-    assert [type(error) for error in errors] == [RuntimeError]
-
-
 def test_bases_with_slots() -> None:
     """Ours have slots, so they can't be joined with another class that has some; PyPI's can."""
 

@@ -19,6 +19,7 @@ import pytest
 import threadref as pypi
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import run
 
 from threadhooks import threadref as ours
 
@@ -179,8 +180,7 @@ class Machine:
         if what == "call elsewhere":
             seen: list[Any] = []
             other = threading.Thread(target=lambda: seen.append(self.see("call", thing)))
-            other.start()
-            other.join()
+            run(other)
             return seen
         if what == "call":
             try:

@@ -12,12 +12,6 @@ import pytest
 from contract import Calls, result_of
 
 
-def test_is_a_finalize(threadref: ModuleType) -> None:
-    """`finalize` is a subclass of `weakref.finalize`, and its instances know it."""
-    assert issubclass(threadref.finalize, weakref.finalize)
-    assert result_of(lambda: isinstance(threadref.finalize(int), weakref.finalize))
-
-
 def test_is_called_in_the_thread(threadref: ModuleType) -> None:
     """The function is called once, by the thread that ends, with its arguments; nobody need keep the finalizer."""
     calls: list[Any] = []
@@ -44,40 +38,6 @@ def test_missing_function(threadref: ModuleType, kwargs: Any) -> None:
     """The function must be given, and by position."""
     with pytest.raises(TypeError):
         result_of(lambda: threadref.finalize(**kwargs))
-
-
-@pytest.mark.parametrize("function", [None, 5, "text"])
-def test_function_that_cannot_be_called(threadref: ModuleType, function: Any, errors: list[BaseException]) -> None:
-    """Something that can't be called is accepted; the `TypeError` comes when it is called."""
-
-    def body() -> None:
-        early = threadref.finalize(function)
-        threadref.finalize(function, 1)
-        with pytest.raises(TypeError):
-            early()
-        assert not early.alive
-
-    result_of(body)
-    assert [type(error) for error in errors] == [TypeError]
-
-
-def test_failing_function_stops_nothing(threadref: ModuleType, errors: list[BaseException]) -> None:
-    """What a function raises is reported, whatever it is, and the next one is called."""
-    calls: list[str] = []
-
-    def fail(error: BaseException) -> None:
-        raise error
-
-    raised = [ValueError(), KeyboardInterrupt(), SystemExit(), GeneratorExit()]
-
-    def body() -> None:
-        for error in raised:
-            threadref.finalize(fail, error)
-            threadref.finalize(calls.append, "called")
-
-    result_of(body)
-    assert calls == ["called"] * 4
-    assert errors == raised[::-1]
 
 
 def test_alive_peek_and_detach(threadref: ModuleType) -> None:
@@ -116,24 +76,6 @@ def test_early_call(threadref: ModuleType) -> None:
 
     result_of(body)
     assert calls == [7]
-
-
-def test_early_call_that_fails(threadref: ModuleType) -> None:
-    """What the function raises when it is called early, the caller gets; the finalizer is dead."""
-    calls: list[str] = []
-
-    def fail() -> None:
-        calls.append("called")
-        raise ZeroDivisionError
-
-    def body() -> None:
-        finalizer = threadref.finalize(fail)
-        with pytest.raises(ZeroDivisionError):
-            finalizer()
-        assert not finalizer.alive
-
-    result_of(body)
-    assert calls == ["called"]
 
 
 def test_call_takes_one_argument_and_ignores_it(threadref: ModuleType) -> None:
@@ -232,13 +174,6 @@ def test_atexit(threadref: ModuleType) -> None:
     assert ended.atexit is False
 
 
-def test_atexit_off_changes_nothing_for_the_thread(threadref: ModuleType) -> None:
-    """`atexit` is about the interpreter's end, not the thread's."""
-    calls: list[int] = []
-    result_of(lambda: setattr(threadref.finalize(calls.append, 1), "atexit", False))
-    assert calls == [1]
-
-
 def test_atexit_asks_a_value_only_while_alive(threadref: ModuleType) -> None:
     """What `atexit` is set to is asked for its truth, unless the finalizer is dead."""
 
@@ -308,36 +243,6 @@ def test_keyword_arguments_are_one_dict(threadref: ModuleType) -> None:
 
     result_of(body)
     assert calls == [{"one": 1, "three": 3}]
-
-
-def test_repr(threadref: ModuleType) -> None:
-    """`repr` tells the thread, or that the finalizer is dead; a subclass keeps the form."""
-
-    class Sub(threadref.finalize):  # type: ignore[name-defined,misc]
-        pass
-
-    def body(cls: Any) -> Any:
-        finalizer = cls(int)
-        assert repr(finalizer) == f"<threadfinalize {id(finalizer)} {threading.current_thread()!r}>"
-        called = cls(int)
-        called()
-        assert repr(called) == f"<threadfinalize {id(called)} dead>"
-        return finalizer
-
-    for cls in (threadref.finalize, Sub):
-        finalizer = result_of(lambda cls=cls: body(cls))
-        assert str(finalizer) == repr(finalizer) == f"<threadfinalize {id(finalizer)} dead>"
-
-
-def test_repr_follows_an_overridden_peek(threadref: ModuleType) -> None:
-    """`repr` asks `peek` for the thread."""
-
-    class Sub(threadref.finalize):  # type: ignore[name-defined,misc]
-        def peek(self) -> Any:
-            return "a thread", None, None, None
-
-    finalizer = result_of(lambda: Sub(int))
-    assert repr(finalizer) == f"<threadfinalize {id(finalizer)} 'a thread'>"
 
 
 def test_identity_equality_and_hash(threadref: ModuleType) -> None:

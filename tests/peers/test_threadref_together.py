@@ -3,11 +3,123 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from contract import Program, result_of
-from support import forks
+import pytest
+from contract import Calls, Program, result_of
+from support import forks, in_thread
+
+
+@pytest.mark.parametrize("cls", ["ref", "finalize"])
+def test_classes(threadref: ModuleType, cls: str) -> None:
+    """Both are subclasses of what `weakref` has by that name, and as generic as that is."""
+    ours, base = getattr(threadref, cls), getattr(weakref, cls)
+    assert issubclass(ours, base)
+    assert result_of(lambda: isinstance(ours(Calls()), base))
+    if cls == "ref":
+        assert ours[int].__origin__ is ours
+    else:
+        with pytest.raises(TypeError):
+            ours[int]
+
+
+@pytest.mark.parametrize("cls", ["ref", "finalize"])
+def test_is_a_slotted_object(threadref: ModuleType, cls: str) -> None:
+    """Neither class has room for attributes or for weak references to it; subclasses without slots have."""
+
+    class Sub(getattr(threadref, cls)):  # type: ignore[misc]
+        pass
+
+    def body() -> None:
+        thing = getattr(threadref, cls)(Calls())
+        assert not hasattr(thing, "__dict__")
+        with pytest.raises(AttributeError):
+            thing.attribute = 1
+        with pytest.raises(TypeError):
+            weakref.ref(thing)
+        sub = Sub(Calls())
+        sub.attribute = 1
+        assert sub.__dict__ == {"attribute": 1}
+        assert weakref.ref(sub)() is sub
+        if cls == "finalize":
+            assert thing.detach()
+            assert sub.detach()
+
+    result_of(body)
+
+
+@pytest.mark.parametrize("cls", ["ref", "finalize"])
+def test_repr(threadref: ModuleType, cls: str) -> None:
+    """`repr` tells the thread, or that it is dead; a subclass keeps the form, and may give another thread."""
+    word = {"ref": "threadref", "finalize": "threadfinalize"}[cls]
+
+    class Sub(getattr(threadref, cls)):  # type: ignore[misc]
+        pass
+
+    class Asked(getattr(threadref, cls)):  # type: ignore[misc]
+        if cls == "ref":
+
+            def __call__(self) -> Any:
+                return "a thread"
+
+        def peek(self) -> Any:
+            return "a thread", None, None, None
+
+    def body(cls: Any) -> Any:
+        made = cls(Calls())
+        assert str(made) == repr(made) == f"<{word} {id(made)} {threading.current_thread()!r}>"
+        return made
+
+    for kind in (getattr(threadref, cls), Sub):
+        made = result_of(lambda kind=kind: body(kind))
+        assert str(made) == repr(made) == f"<{word} {id(made)} dead>"
+    made = result_of(lambda: Asked(Calls()))
+    assert repr(made) == f"<{word} {id(made)} 'a thread'>"
+
+
+@pytest.mark.parametrize("cls", ["ref", "finalize"])
+@pytest.mark.parametrize("hook", [None, 5, 0, "", "text", ()], ids=repr)
+def test_what_cannot_be_called(threadref: ModuleType, cls: str, hook: object, errors: list[BaseException]) -> None:
+    """It is accepted; the `TypeError` comes when it is called, early or at the exit. `None` is no callback."""
+    kept = result_of(lambda: getattr(threadref, cls)(hook))
+    none = cls == "ref" and hook is None
+    assert [type(error) for error in errors] == [TypeError] * (not none)
+    assert kept() is None
+    if cls == "finalize":
+
+        def early() -> Any:
+            finalizer = threadref.finalize(hook)
+            with pytest.raises(TypeError):
+                finalizer()
+            return finalizer
+
+        assert not result_of(early).alive
+
+
+@pytest.mark.parametrize("cls", ["ref", "finalize"])
+def test_a_failure_stops_nothing(threadref: ModuleType, cls: str, errors: list[BaseException]) -> None:
+    """What a hook raises is reported, whatever it is, and the next one is called."""
+    calls: list[str] = []
+    kept: list[Any] = []
+    raised = [ValueError(), KeyboardInterrupt(), SystemExit(), GeneratorExit()]
+
+    def fail(error: BaseException) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            raise error
+
+        return hook
+
+    def body() -> None:
+        for error in raised:
+            kept.append(getattr(threadref, cls)(fail(error)))
+            kept.append(getattr(threadref, cls)(lambda *_: calls.append("called")))
+
+    result_of(body)
+    assert calls == ["called"] * 4
+    assert errors == raised[::-1]
 
 
 def test_last_in_first_out(threadref: ModuleType) -> None:
@@ -79,36 +191,10 @@ def test_threads_are_independent(threadref: ModuleType) -> None:
     assert calls == ["theirs", "my reference", "mine"]
 
 
-def test_before_join_returns(threadref: ModuleType) -> None:
-    """`join()` waits for a finalizer that takes its time."""
-    started, release, calls = threading.Event(), threading.Event(), []
-
-    def slow() -> None:
-        started.set()
-        assert release.wait(60)
-        calls.append("done")
-
-    thread = threading.Thread(target=lambda: threadref.finalize(slow))
-    thread.start()
-    assert started.wait(60)
-    assert thread.is_alive()
-    assert calls == []
-    release.set()
-    thread.join()
-    assert calls == ["done"]
-
-
 def test_thread_that_fails(threadref: ModuleType, errors: list[BaseException]) -> None:
     """Hooks run for a thread that ends by an exception as for any other."""
     calls: list[int] = []
-
-    def target() -> None:
-        threadref.finalize(calls.append, 1)
-        raise ZeroDivisionError
-
-    thread = threading.Thread(target=target)
-    thread.start()
-    thread.join()
+    in_thread(lambda: (threadref.finalize(calls.append, 1), 1 / 0))
     assert calls == [1]
     assert [type(error) for error in errors] == [ZeroDivisionError]
 

@@ -10,126 +10,95 @@ import pytest
 from announcing import SIGNALS
 from support import forks
 
-PREFIX = """
-import os, sys, threading, warnings
-import threadhooks
-warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads
+pytestmark = forks
 
-parent = os.getpid()
-plugin = threadhooks.Plugin("forks")
+Tell = Callable[..., "list[str]"]
 
-def say(what, thread):
-    print("parent" if os.getpid() == parent else "child", thread.name, what)
-
+TELLS = """
+plugin.close()
+plugin = threadhooks.Plugin("tells")
 for signal in ("thread_started", "thread_exiting", "thread_exited"):
     getattr(plugin, signal)(lambda thread, exception=None, signal=signal, **extra:
-                            say(f"{signal} {exception!r}" if exception else signal, thread))
-
-def fork():
-    # The parent goes on when the child has ended.
-    pid = os.fork()
-    if pid:
-        os.waitpid(pid, 0)
-    return not pid
+                            say(signal, *[repr(exception)] * bool(exception)))
 """
 
 
-@forks
-def test_a_fork_in_a_thread_that_announces_itself(program: Callable[..., object]) -> None:
+@pytest.fixture
+def telling(forking: Callable[..., Any]) -> Tell:
+    """Run a program that tells of each signal, in which process and thread it was sent."""
+
+    def run(source: str, *arguments: str) -> list[str]:
+        out, err, code = forking(TELLS + textwrap.dedent(source), *arguments)
+        assert (err, code) == ("", 0)
+        return str(out).splitlines()
+
+    return run
+
+
+def by(who: str, *events: str) -> list[str]:
+    return [f"{who}: {event}" for event in events]
+
+
+def test_a_fork_in_a_thread_that_announces_itself(telling: Tell) -> None:
     """Both processes go on with `run()`: in each the thread announces its end, once; the others' end in the parent."""
-    source = """
-        from threading import Thread, Event
-        leave, running = Event(), Event()
-
-        def other():
-            plugin.register_early(print, "early cleanup of the other")
-            running.set()
-            leave.wait()
-
-        def forks():
-            plugin.register_early(print, "early cleanup")
+    assert telling("""
+        def body():
+            plugin.register_early(say, "early cleanup")
             fork()
-            say("run", threading.current_thread())
+            say("run")
 
         threadhooks.install()
-        others = Thread(target=other, name="other")
-        others.start()
-        running.wait()
-        thread = Thread(target=forks, name="forks")
-        thread.start()
-        thread.join()
-        leave.set()
-        others.join()
+        other = started(lambda: plugin.register_early(say, "early cleanup"))
+        in_thread(body)
+        end.set()
+        other.join()
         plugin.close()
-        """
-    assert program(PREFIX + textwrap.dedent(source)) == (
-        "parent other thread_started\nparent forks thread_started\n"
-        "child forks run\nearly cleanup\nchild forks thread_exiting\nchild forks thread_exited\n"
-        "parent forks run\nearly cleanup\nparent forks thread_exiting\nparent forks thread_exited\n"
-        "early cleanup of the other\nparent other thread_exiting\nparent other thread_exited\n",
-        "",
-        0,
-    )
+        """) == [
+        *by("parent other", "thread_started"),
+        *by("parent forks", "thread_started"),
+        *by("child forks", "run", "early cleanup", "thread_exiting", "thread_exited"),
+        *by("parent forks", "run", "early cleanup", "thread_exiting", "thread_exited"),
+        *by("parent other", "early cleanup", "thread_exiting", "thread_exited"),
+    ]
 
 
-@forks
-def test_a_fork_in_a_block(program: Callable[..., object]) -> None:
+def test_a_fork_in_a_block(telling: Tell) -> None:
     """The same for a block of `announced`, here in the main thread; what the child's block raises, it tells alone."""
-    source = """
+    assert telling("""
         with threadhooks.announced():
             if fork():
                 raise SystemExit
-        """
-    main = "MainThread thread_"
-    assert program(PREFIX + textwrap.dedent(source)) == (
-        f"parent {main}started\n"
-        f"child {main}exiting SystemExit()\nchild {main}exited SystemExit()\n"
-        f"parent {main}exiting\nparent {main}exited\n",
-        "",
-        0,
-    )
-
-
-@forks
-@pytest.mark.parametrize("where", ["main", "thread"])
-def test_threads_of_a_child(where: str, program: Callable[..., object]) -> None:
-    """`install` holds in a forked child: the threads that it starts announce themselves there, once."""
-    source = """
-        def body():
-            if fork():
-                inner = threading.Thread(name="inner")
-                inner.start()
-                inner.join()
-                os._exit(0)
-
-        threadhooks.install()
-        if sys.argv[1] == "main":
-            body()
-        else:
-            outer = threading.Thread(target=body)
-            outer.start()
-            outer.join()
-        plugin.close()
-        """
-    result: Any = program(PREFIX + textwrap.dedent(source), where)
-    assert [line for line in result.out.splitlines() if line.startswith("child")] == [
-        f"child inner {signal}" for signal in SIGNALS
+        """) == [
+        *by("parent MainThread", "thread_started"),
+        *by("child MainThread", "thread_exiting SystemExit()", "thread_exited SystemExit()"),
+        *by("parent MainThread", "thread_exiting", "thread_exited"),
     ]
-    assert (result.err, result.code) == ("", 0)
 
 
-@forks
-def test_a_fork_in_a_receiver(program: Callable[..., object]) -> None:
-    """A receiver may fork: both processes go on with the same announcement."""
-    source = """
-        plugin.thread_started(lambda thread, **extra: fork())
-        plugin.thread_started(lambda thread, **extra: say("next receiver", thread))
-        threadhooks.install()
-        thread = threading.Thread(name="forks")
-        thread.start()
-        thread.join()
-        plugin.close()
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_threads_of_a_child(where: str, telling: Tell) -> None:
+    """`install` holds in a forked child: the threads that it starts announce themselves there, once."""
+    said = telling(
         """
-    result: Any = program(PREFIX + textwrap.dedent(source))
-    life = [f"{who} forks {what}\n" for who in ("child", "parent") for what in ("next receiver", *SIGNALS[1:])]
-    assert result == ("".join(["parent forks thread_started\n", *life]), "", 0)
+        def body():
+            leave(lambda: in_thread(int, "inner"))
+
+        threadhooks.install()
+        body() if sys.argv[1] == "main" else in_thread(body)
+        plugin.close()
+        """,
+        where,
+    )
+    assert [line for line in said if line.startswith("child")] == by("child inner", *SIGNALS)
+
+
+def test_a_fork_in_a_receiver(telling: Tell) -> None:
+    """A receiver may fork: both processes go on with the same announcement."""
+    rest = ["next receiver", *SIGNALS[1:]]
+    assert telling("""
+        plugin.thread_started(lambda thread, **extra: fork())
+        plugin.thread_started(lambda thread, **extra: say("next receiver"))
+        threadhooks.install()
+        in_thread(int)
+        plugin.close()
+        """) == [*by("parent forks", "thread_started"), *by("child forks", *rest), *by("parent forks", *rest)]

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support import forks
 
-Program = Callable[..., Any]
+Run = Callable[..., Any]
 
 may_fork_at_exit = pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="this version refuses to fork at exit")
 
 
-def test_a_join_that_was_interrupted(program: Program) -> None:
+def test_a_join_that_was_interrupted(ending: Run) -> None:
     """Up to 3.12 `threading` then takes the thread for dead. It isn't: it is listed, waited for, and loses no hook."""
-    out, err, code = program("""
-        import signal, threading, time
-        import threadhooks
-        from threadhooks.threadref import finalize
-
+    assert ending("""
         class Interrupt(Exception):
             pass
 
@@ -33,6 +28,7 @@ def test_a_join_that_was_interrupted(program: Program) -> None:
             ready.set()
             time.sleep(0.5)
 
+        plugin.close()
         finalize(print, "the main thread's cleanup")
         ready = threading.Event()
         thread = threading.Thread(target=body)
@@ -45,20 +41,12 @@ def test_a_join_that_was_interrupted(program: Program) -> None:
         except Interrupt:
             print("interrupted")
         print([info.thread is thread for info in threadhooks.threads() if info.thread is not threading.main_thread()])
-        """)
-    assert (out, err, code) == (
-        "interrupted\n[True]\nthe worker's cleanup\nthe main thread's cleanup\n",
-        "",
-        0,
-    )
+        """) == ("interrupted\n[True]\nthe worker's cleanup\nthe main thread's cleanup\n", "", 0)
 
 
-def test_workers_with_methods_of_their_own(program: Program) -> None:
+def test_workers_with_methods_of_their_own(ending: Run) -> None:
     """After Ctrl-C at the end, workers are waited for, even if `join` takes no timeout and comparing them fails."""
-    out, err, _ = program("""
-        import os, signal, threading, time
-        from threadhooks.threadref import finalize
-
+    out, err, _ = ending("""
         class Worker(threading.Thread):
             __hash__ = threading.Thread.__hash__
 
@@ -80,6 +68,8 @@ def test_workers_with_methods_of_their_own(program: Program) -> None:
             time.sleep(0.1)
             end.set()
 
+        plugin.close()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         finalize(print, "the main thread's cleanup")
         ready, end = threading.Event(), threading.Event()
         Worker().start()
@@ -92,12 +82,9 @@ def test_workers_with_methods_of_their_own(program: Program) -> None:
     assert "TypeError" not in err
 
 
-def test_a_finalizer_that_can_not_say_whether_it_is_wanted_at_exit(program: Program) -> None:
+def test_a_finalizer_that_can_not_say_whether_it_is_wanted_at_exit(ending: Run) -> None:
     """That is reported; it is called all the same, and so are the main thread's cleanups."""
-    out, err, code = program("""
-        import threading
-        from threadhooks.threadref import finalize
-
+    out, err, code = ending("""
         class Unsure(finalize):
             @property
             def atexit(self):
@@ -108,6 +95,7 @@ def test_a_finalizer_that_can_not_say_whether_it_is_wanted_at_exit(program: Prog
             ready.set()
             threading.Event().wait()
 
+        plugin.close()
         finalize(print, "the main thread's cleanup")
         ready = threading.Event()
         threading.Thread(target=body, daemon=True).start()
@@ -119,9 +107,11 @@ def test_a_finalizer_that_can_not_say_whether_it_is_wanted_at_exit(program: Prog
 
 @forks
 @may_fork_at_exit
-def test_a_child_that_an_older_handler_forks(program: Program) -> None:
+def test_a_child_that_an_older_handler_forks(ending: Run) -> None:
     """The main thread's exit has been announced by then: nothing can be registered for it in the child either."""
-    assert program("""
+    assert ending(
+        "finalize(say, 'cleanup')",
+        before="""
         import atexit, os
 
         @atexit.register
@@ -134,84 +124,45 @@ def test_a_child_that_an_older_handler_forks(program: Program) -> None:
                 finalize(print, "never")
             except RuntimeError as error:
                 print(error)
-
-        from threadhooks.threadref import finalize
-        finalize(print, "the main thread's cleanup")
-        """) == (
-        "the main thread's cleanup\n"
-        "the exit of the main thread has been announced: nothing can be registered for it any more\n",
-        "",
-        0,
+        """,
+    ).said == (
+        "MainThread: cleanup\nMainThread: exited MainThread\n"
+        "the exit of the main thread has been announced: nothing can be registered for it any more\n"
     )
-
-
-CHILDREN = """
-    import multiprocessing, os, threading, warnings
-    from threadhooks.threadref import finalize, ref
-
-    warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
-
-    parent = os.getpid()
-    refs = []
-
-    def register(whose):
-        finalize(say, whose + " cleanup")
-        refs.append(ref(lambda _: say(whose + " reference")))
-
-    def say(*words):
-        print("in the parent:" if os.getpid() == parent else "in the child:", *words, flush=True)
-
-    def child():
-        process = multiprocessing.get_context("fork").Process(target=register, args=("the child's",))
-        process.start()
-        process.join()
-
-    def in_thread(body):
-        thread = threading.Thread(target=body)
-        thread.start()
-        thread.join()
-"""
-BY_CHILD = "in the child: the child's reference\nin the child: the child's cleanup\n"
 
 
 @forks
-def test_a_child_of_multiprocessing_and_references(program: Program) -> None:
-    """It calls its own references and cleanups, not those of the thread that has forked it."""
-    out, err, code = program(
-        textwrap.dedent(CHILDREN)
-        + textwrap.dedent("""
-        def body():
-            register("the thread's")
-            child()
+@pytest.mark.parametrize(
+    "forked",
+    [
+        'in_thread(lambda: (register("the thread\'s"), child()))',
+        "in_thread(lambda: finalize(child))",
+        pytest.param("import multiprocessing.util; finalize(child)", marks=may_fork_at_exit),
+    ],
+    ids=["in a thread", "in a hook", "at exit"],
+)
+def test_a_child_of_multiprocessing(forking: Run, forked: str) -> None:
+    """It calls its own references and cleanups, whenever it was forked, and not those of the thread that forked it.
 
-        in_thread(body)
+    (At exit, `multiprocessing` has run its finalizers, and lets the child run none.)
+    """
+    out, err, code = forking(f"""
+        import multiprocessing
+        plugin.close()
+        refs = []
+
+        def register(whose):
+            finalize(print, who() + whose, "cleanup", flush=True)
+            refs.append(ref(lambda _: print(who() + whose, "reference", flush=True)))
+
+        def child():
+            process = multiprocessing.get_context("fork").Process(target=register, args=("the child's",))
+            process.start()
+            process.join()
+
+        {forked}
         """)
-    )
-    assert out == BY_CHILD + "in the parent: the thread's reference\nin the parent: the thread's cleanup\n"
-    assert (err, code) == ("", 0)
-
-
-@forks
-def test_a_child_of_multiprocessing_that_a_hook_starts(program: Program) -> None:
-    """The exit in which it was forked is the parent's; what it registers is called at its own."""
-    out, err, code = program(
-        textwrap.dedent(CHILDREN)
-        + textwrap.dedent("""
-        in_thread(lambda: finalize(child))
-        """)
-    )
-    assert (out, err, code) == (BY_CHILD, "", 0)
-
-
-@forks
-@may_fork_at_exit
-def test_a_child_of_multiprocessing_that_is_started_at_exit(program: Program) -> None:
-    """`multiprocessing` has run its finalizers by then, and lets the child run none. Its cleanups run all the same."""
-    out, err, code = program(
-        textwrap.dedent(CHILDREN)
-        + textwrap.dedent("""
-        import multiprocessing.util
-        finalize(child)
-        """)
-    )
-    assert (out, err, code) == (BY_CHILD, "", 0)
+    said = ["child the child's reference", "child the child's cleanup"]
+    if "the thread's" in forked:
+        said += ["parent the thread's reference", "parent the thread's cleanup"]
+    assert (out.splitlines(), err, code) == (said, "", 0)

@@ -14,36 +14,10 @@ pytestmark = forks
 Run = Callable[..., Any]
 
 
-def test_a_child_runs_what_the_forking_thread_registered(forking: Run) -> None:
-    """What a thread that forks has registered runs in both processes, as it ends there, and nobody else's does."""
-    assert forking("""
-        def body():
-            finalize(say, "cleanup")
-            fork(lambda: finalize(say, "of the child"))
-
-        finalize(say, "finalize")
-        plugin.register(say, "plugin")
-        kept = ref(lambda _: say("ref"))
-        in_thread(body)
-        fork(lambda: say("forked"))
-        """) == (
-        "child forks: of the child\nchild forks: cleanup\nchild forks: exited forks\n"
-        "parent forks: cleanup\nparent forks: exited forks\n"
-        "child MainThread: forked\nchild MainThread: ref\nchild MainThread: plugin\nchild MainThread: finalize\n"
-        "child MainThread: exited MainThread\n"
-        "parent MainThread: ref\nparent MainThread: plugin\nparent MainThread: finalize\n"
-        "parent MainThread: exited MainThread\n",
-        "",
-        0,
-    )
-
-
 def test_a_thread_that_is_first_attached_in_the_child(forking: Run) -> None:
     """A thread that forks, and registers something only then, in the child, has its hooks as it ends there."""
-    assert forking('in_thread(lambda: fork(lambda: finalize(say, "cleanup")))') == (
-        "child forks: cleanup\nchild forks: exited forks\n",
-        "",
-        0,
+    assert forking('in_thread(lambda: fork(lambda: finalize(say, "cleanup")))').said == (
+        "child forks: cleanup\nchild forks: exited forks\n"
     )
 
 
@@ -59,44 +33,6 @@ def test_a_grandchild(forking: Run) -> None:
         finalize(print, "of the parent")
         fork(child)
         """) == ("of the grandchild\nof the child\nof the parent\nof the child\nof the parent\nof the parent\n", "", 0)
-
-
-def test_a_child_forgets_the_other_threads_without_a_trace(forking: Run) -> None:
-    """Nothing of the parent's other threads is run in the child, and nothing that they had registered is destroyed."""
-    assert forking("""
-        @threadhooks.per_thread
-        def value():
-            loud = Loud("value")
-            yield loud
-            say("closed")
-
-        def register():
-            finalize(say, Loud("finalizer's"))
-            finalize(Loud("function").accept, keyword=Loud("keyword"))
-            plugin.register(say, Loud("plugin's"))
-            plugin.register_early(say, Loud("early one"))
-            kept.append(ref(lambda _: say("ref")))
-            value()
-
-        kept = []
-        thread = started(register)
-        fork(lambda: say("pending:", plugin.pending())) and sys.exit(0)
-        say("forked")
-        end.set()
-        thread.join()
-        """) == (
-        "child MainThread: pending: {}\n"
-        "parent MainThread: forked\n"
-        "parent other: early one\nparent other: destroyed early one\n"
-        "parent other: closed\nparent other: destroyed value\n"
-        "parent other: ref\n"
-        "parent other: plugin's\nparent other: destroyed plugin's\n"
-        "parent other: destroyed keyword\nparent other: destroyed function\n"
-        "parent other: finalizer's\nparent other: destroyed finalizer's\n"
-        "parent other: exited other\n",
-        "",
-        0,
-    )
 
 
 def test_references_to_other_threads_are_dead_in_the_child(forking: Run) -> None:
@@ -116,13 +52,11 @@ def test_references_to_other_threads_are_dead_in_the_child(forking: Run) -> None
         finalizers[1].detach()
         refs.pop()
         end.set()
-        """) == (
+        """).said == (
         "child MainThread: own\nchild MainThread: MainThread None True False None None\n"
         "parent MainThread: MainThread other True True\n"
         "parent other: exited other\n"
-        "parent MainThread: own\nparent MainThread: exited MainThread\n",
-        "",
-        0,
+        "parent MainThread: own\nparent MainThread: exited MainThread\n"
     )
 
 
@@ -145,57 +79,10 @@ def test_the_record_is_the_childs(forking: Run) -> None:
 
         body()
         in_thread(body)
-        """) == (
+        """).said == (
         "child MainThread: checked\nchild forks: checked\n"
-        "parent forks: exited forks\nparent MainThread: exited MainThread\n",
-        "",
-        0,
+        "parent forks: exited forks\nparent MainThread: exited MainThread\n"
     )
-
-
-def test_a_child_has_threads_of_its_own(forking: Run) -> None:
-    """Threads that the child starts are announced in the child, also if their idents are those of the parent's."""
-    out, err, code = forking("""
-        def body():
-            with threadhooks.announced():
-                finalize(say, "cleanup")
-
-        def parked():
-            with threadhooks.announced():
-                ready.wait()
-                end.wait()
-
-        @plugin.thread_started
-        def begun(thread, **extra):
-            say("begun")
-
-        ready = threading.Barrier(9)
-        with threadhooks.thread_started.muted():
-            threads = [threading.Thread(target=parked) for _ in range(8)]
-            for thread in threads:
-                thread.start()
-            ready.wait()
-        leave(lambda: [in_thread(body, n) for n in range(1, 9)])
-        plugin.close()
-        end.set()
-        """)
-    said = [f"child {n}: {what}" for n in range(1, 9) for what in ("begun", "cleanup", f"exited {n}")]
-    assert (out.splitlines(), err, code) == (said, "", 0)
-
-
-def test_a_resource_is_not_shared_with_the_child(forking: Run) -> None:
-    """The child opens its own value, and neither uses nor closes its parent's."""
-    assert forking("""
-        @threadhooks.per_thread
-        def value():
-            yield os.getpid()
-            say("closed")
-
-        plugin.close()
-        assert value() == parent
-        fork()
-        assert value() == os.getpid()
-        """) == ("child MainThread: closed\nparent MainThread: closed\n", "", 0)
 
 
 def test_blocks_of_other_threads_are_over_in_the_child(forking: Run) -> None:
@@ -222,11 +109,7 @@ def test_blocks_of_other_threads_are_over_in_the_child(forking: Run) -> None:
             leave(lambda: say("muted:", thread_exited.is_muted))
         plugin.close()
         end.set()
-        """) == (
-        "child MainThread: muted: False\nchild inner: exited inner\nchild MainThread: muted: True\n",
-        "",
-        0,
-    )
+        """).said == ("child MainThread: muted: False\nchild inner: exited inner\nchild MainThread: muted: True\n")
 
 
 def test_a_subprocess(forking: Run) -> None:
@@ -242,12 +125,10 @@ def test_a_subprocess(forking: Run) -> None:
             say("not found")
         end.set()
         thread.join()
-        """) == (
+        """).said == (
         "program\nparent MainThread: not found\n"
         "parent other: argument\nparent other: destroyed argument\nparent other: exited other\n"
-        "parent MainThread: cleanup\nparent MainThread: exited MainThread\n",
-        "",
-        0,
+        "parent MainThread: cleanup\nparent MainThread: exited MainThread\n"
     )
 
 

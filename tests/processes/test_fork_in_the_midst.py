@@ -33,12 +33,10 @@ def test_a_fork_in_a_hook(forking: Run) -> None:
         plugin.thread_exited(lambda thread, **extra: fork(lambda: finalize(say, "of the child")))
         in_thread(threadhooks.attach, "receiver")
         plugin.close()
-        """) == (
+        """).said == (
         "parent forks: last\nchild forks: first\nchild forks: exited forks\n"
         "parent forks: first\nparent forks: exited forks\n"
-        "parent receiver: exited receiver\nchild receiver: of the child\n",
-        "",
-        0,
+        "parent receiver: exited receiver\nchild receiver: of the child\n"
     )
 
 
@@ -107,13 +105,11 @@ def test_a_fork_while_another_thread_runs_hooks(forking: Run, hook: str) -> None
         """,
         hook,
         timeout=20,
-    ) == (
+    ).said == (
         "child inner: cleanup\nchild inner: exited inner\n"
         "child MainThread: True\nchild MainThread: closed\n"
         "parent other: slow\nparent other: argument\n"
-        "parent other: destroyed argument\nparent other: exited other\n",
-        "",
-        0,
+        "parent other: destroyed argument\nparent other: exited other\n"
     )
 
 
@@ -164,12 +160,10 @@ closes.join()
 exits.join()
 say(other)
 """
-    ) == (
+    ).said == (
         "parent MainThread: closing: True\n"
         "child MainThread: <Plugin 'other' closed> {}\nchild MainThread: pending\n"
-        "parent exits: exited exits\nparent MainThread: <Plugin 'other' closed>\n",
-        "",
-        0,
+        "parent exits: exited exits\nparent MainThread: <Plugin 'other' closed>\n"
     )
 
 
@@ -189,11 +183,7 @@ other.close()
 exits.join()
 say(other)
 """
-    ) == (
-        "child exits: forked 1\nparent exits: exited exits\nparent MainThread: <Plugin 'other' closed>\n",
-        "",
-        0,
-    )
+    ).said == ("child exits: forked 1\nparent exits: exited exits\nparent MainThread: <Plugin 'other' closed>\n")
 
 
 def test_a_fork_in_a_signal_handler_while_a_plugin_is_being_closed(forking: Run) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,51 +13,6 @@ Run = Callable[..., Any]
 # Python 3.12.0 to 3.12.2 start no threads any more when the main thread's code has ended.
 REFUSES = (3, 12) <= sys.version_info < (3, 12, 3)
 
-# Hooks of both moments, and a thread that is not a daemon and ends only when the early moment tells it to.
-SOURCE = """
-def helper():
-    stop.wait()
-    plugin.register(say, "cleanup")
-
-def exiting(thread, exception, **extra):
-    say("exiting", exception)
-    if thread is threading.main_thread():
-        stop.set()
-
-stop = threading.Event()
-plugin.register(say, "late")
-plugin.register_early(say, "early")
-plugin.thread_exiting(exiting)
-if sys.argv[2:] == ["installed"]:
-    threadhooks.install()
-threading.Thread(target=helper, name="helper").start()
-"""
-
-EARLY = "MainThread: early\nMainThread: exiting None\n"
-REST = "helper: cleanup\nhelper: exited helper\nMainThread: late\nMainThread: exited MainThread\n"
-
-ENDS = [
-    ("say('end')", 0),
-    ("sys.exit(3)", 3),
-    ("sys.excepthook = lambda *error: None\nraise LookupError", 1),
-    pytest.param(
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(6)); signal.raise_signal(signal.SIGTERM)",
-        6,
-        marks=pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals"),
-    ),
-]
-
-
-@pytest.mark.parametrize("installed", [False, True], ids=["", "installed"])
-@pytest.mark.parametrize(("end", "code"), ENDS, ids=["falls off", "sys.exit", "raises", "SIGTERM"])
-def test_however_the_main_code_ends(ending: Run, end: str, code: int, installed: bool) -> None:
-    """The early moment comes then, before a thread is joined, and the exit after that, each once; the code stays."""
-    out, err, returned = ending(SOURCE + end, "", *["installed"] * installed)
-    said = out.replace("MainThread: end\n", "")
-    if installed:  # the helper announces itself as well
-        said = said.replace("helper: exiting None\n", "")
-    assert (said, err, returned) == (EARLY + REST, "", code)
-
 
 def test_references_unwind_with_the_rest(ending: Run) -> None:
     """At the exit, cleanups and references unwind as one stack, and the references are dead."""
@@ -67,10 +21,8 @@ def test_references_unwind_with_the_rest(ending: Run) -> None:
         plugin.register(say, "plugin")
         kept = ref(lambda dead: say("ref", dead()))
         print("end of main")
-        """) == (
-        "end of main\nMainThread: ref None\nMainThread: plugin\nMainThread: finalize\nMainThread: exited MainThread\n",
-        "",
-        0,
+        """).said == (
+        "end of main\nMainThread: ref None\nMainThread: plugin\nMainThread: finalize\nMainThread: exited MainThread\n"
     )
 
 
@@ -109,11 +61,7 @@ def test_a_pool_that_nobody_shut_down(ending: Run) -> None:
         pool = ThreadPoolExecutor(1, thread_name_prefix="pool", initializer=threadhooks.attach)
         finalize(say, "cleanup")
         pool.submit(lambda: finalize(say, "cleanup") and None).result()
-        """) == (
-        "pool_0: cleanup\npool_0: exited pool_0\nMainThread: cleanup\nMainThread: exited MainThread\n",
-        "",
-        0,
-    )
+        """).said == ("pool_0: cleanup\npool_0: exited pool_0\nMainThread: cleanup\nMainThread: exited MainThread\n")
 
 
 def test_values_and_early_cleanups_of_the_early_moment(ending: Run) -> None:
@@ -134,11 +82,9 @@ def test_values_and_early_cleanups_of_the_early_moment(ending: Run) -> None:
         plugin.register_early(lambda: plugin.register_early(say, "last"))
         atexit.register(plugin.register_early, say, "registered at exit")
         plugin.register(say, "late")
-        """) == (
+        """).said == (
         "MainThread: last\nMainThread: closed\nMainThread: first\nMainThread: exiting\nMainThread: registered then\n"
-        "MainThread: registered at exit\nMainThread: late\nMainThread: exited MainThread\n",
-        "",
-        0,
+        "MainThread: registered at exit\nMainThread: late\nMainThread: exited MainThread\n"
     )
 
 
@@ -150,11 +96,8 @@ def test_a_main_thread_that_announced_its_end(ending: Run) -> None:
             plugin.register_early(say, "of the block")
         plugin.register_early(say, "early")
         print("end of main")
-        """) == (
-        "MainThread: of the block\nMainThread: exiting\nend of main\nMainThread: early\n"
-        "MainThread: exited MainThread\n",
-        "",
-        0,
+        """).said == (
+        "MainThread: of the block\nMainThread: exiting\nend of main\nMainThread: early\nMainThread: exited MainThread\n"
     )
 
 
@@ -171,10 +114,8 @@ def test_a_main_thread_that_announced_its_end_may_stop_a_thread(ending: Run) -> 
 
 def test_a_main_thread_that_has_registered_nothing(ending: Run) -> None:
     """A receiver of `thread_exiting` is told of it, though nothing had attached it until then."""
-    assert ending('plugin.thread_exiting(lambda thread, **extra: say("exiting"))') == (
-        "MainThread: exiting\nMainThread: exited MainThread\n",
-        "",
-        0,
+    assert ending('plugin.thread_exiting(lambda thread, **extra: say("exiting"))').said == (
+        "MainThread: exiting\nMainThread: exited MainThread\n"
     )
 
 
@@ -208,11 +149,7 @@ def test_without_the_function_that_joins_threads(ending: Run) -> None:
         shutdown = threading._shutdown
         del threading._shutdown
         """,
-    ) == (
-        "other: end\nMainThread: early\nMainThread: exiting\nMainThread: late\nMainThread: exited MainThread\n",
-        "",
-        0,
-    )
+    ).said == ("other: end\nMainThread: early\nMainThread: exiting\nMainThread: late\nMainThread: exited MainThread\n")
 
 
 def test_atexit_handlers_may_register(ending: Run) -> None:
@@ -220,10 +157,8 @@ def test_atexit_handlers_may_register(ending: Run) -> None:
     assert ending("""
         atexit.register(finalize, say, "registered at exit")
         atexit.register(plugin.register, say, "registered by the plugin")
-        """) == (
-        "MainThread: registered at exit\nMainThread: registered by the plugin\nMainThread: exited MainThread\n",
-        "",
-        0,
+        """).said == (
+        "MainThread: registered at exit\nMainThread: registered by the plugin\nMainThread: exited MainThread\n"
     )
 
 
@@ -238,44 +173,6 @@ def test_what_hooks_of_the_main_thread_register_runs_in_the_same_exit(ending: Ru
         def receiver(thread, **extra):
             finalize(say, "third")
         """) == ("MainThread: second\nMainThread: exited MainThread\nMainThread: third\n", "", 0)
-
-
-def test_nothing_can_be_registered_after_the_exit_of_the_main_thread(ending: Run) -> None:
-    """Once the main thread's exit has been announced, a registration for it raises: it could never run."""
-    refused = "the exit of the main thread has been announced: nothing can be registered for it any more\n"
-    assert ending(
-        """
-        @threadhooks.per_thread
-        def resource():
-            yield "never"
-
-        finalize(say, "cleanup")
-        """,
-        before="""
-        import atexit
-
-        @atexit.register  # before our import, so it is called after ours
-        def late():
-            for register in (
-                threadhooks.attach,
-                lambda: finalize(print, "never"),
-                lambda: ref(print),
-                lambda: plugin.register(print, "never"),
-                lambda: plugin.register_early(print, "never"),
-                resource,
-            ):
-                try:
-                    register()
-                except RuntimeError as error:
-                    print(error)
-                else:
-                    print("registered")
-            print(plugin.pending(), threadhooks.threads())
-            plugin.unregister(print)
-            plugin.close(run=True)
-
-        """,
-    ) == ("MainThread: cleanup\nMainThread: exited MainThread\n" + 6 * refused + "{} []\n", "", 0)
 
 
 @pytest.mark.parametrize("register", ["register_early", "register"])
@@ -296,49 +193,7 @@ def test_hooks_of_the_main_thread_that_raise(ending: Run, register: str) -> None
         plugin.thread_exited(lambda thread, **extra: 1 / 0)
         """,
         register,
-    ) == (
+    ).said == (
         "".join(f"reported: MainThread {error}\n" for error in errors)
-        + "MainThread: cleanup\nMainThread: exited MainThread\nreported: MainThread ZeroDivisionError\n",
-        "",
-        0,
+        + "MainThread: cleanup\nMainThread: exited MainThread\nreported: MainThread ZeroDivisionError\n"
     )
-
-
-def test_a_hook_that_starts_what_it_can_not(ending: Run) -> None:
-    """Once the main code has ended, executors take nothing from the hooks of workers; threads can be started."""
-    out, err, code = ending(
-        """
-        from concurrent.futures import ThreadPoolExecutor
-        pool = ThreadPoolExecutor(1)
-
-        def starts():
-            for start in (lambda: pool.submit(int), threading.Thread(target=int).start):
-                try:
-                    start()
-                except RuntimeError as error:
-                    print(error)
-                else:
-                    print("started")
-
-        def body():
-            refused.wait()
-            plugin.register(starts)
-
-        plugin.close()
-        plugin = threadhooks.Plugin("worker's")
-        threading.Thread(target=body).start()
-        """,
-        before="""
-        import threading
-        refused = threading.Event()
-        threading._register_atexit(refused.set)  # before that of executors, so it is called after that
-        """,
-    )
-    started = "can't create new thread at interpreter shutdown" if REFUSES else "started"
-    assert (out, err, code) == (f"cannot schedule new futures after interpreter shutdown\n{started}\n", "", 0)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
-def test_sigterm_without_a_handler(ending: Run) -> None:
-    """A signal that ends the process at once has no moment."""
-    assert ending(SOURCE + "signal.raise_signal(signal.SIGTERM)", "") == ("", "", -signal.SIGTERM)

@@ -16,31 +16,6 @@ Run = Callable[..., Any]
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
-def test_a_daemon_that_still_runs_is_not_announced(ending: Run) -> None:
-    """It has not exited: none of its hooks runs, and nothing that it registered is destroyed, since it may use it."""
-    assert ending("""
-        @threadhooks.per_thread
-        def value():
-            loud = Loud("value")
-            yield loud
-            say("closed")
-
-        def body():
-            plugin.register(say, Loud("argument of the plugin's"))
-            plugin.register_early(say, Loud("argument of the early one"))
-            finalize(say, Loud("argument")).atexit = False
-            kept.append(ref(lambda _: say("ref")))
-            value()
-            ready.set()
-            threading.Event().wait()
-
-        kept, ready = [], threading.Event()
-        threading.Thread(target=body, daemon=True, name="daemon").start()
-        ready.wait()
-        finalize(say, "cleanup")
-        """) == ("MainThread: cleanup\nMainThread: exited MainThread\n", "", 0)
-
-
 def test_a_daemon_in_the_middle_of_a_hook(ending: Run) -> None:
     """A hook that a daemon is still running does not hold the interpreter up, and nothing more of the daemon runs."""
     assert ending("""
@@ -142,11 +117,7 @@ def test_sys_exit_in_a_thread(ending: Run) -> None:
         thread = threading.Thread(target=body, name="worker")
         thread.start()
         thread.join()
-        """) == (
-        "worker: cleanup\nworker: exited worker\nMainThread: cleanup\nMainThread: exited MainThread\n",
-        "",
-        0,
-    )
+        """).said == ("worker: cleanup\nworker: exited worker\nMainThread: cleanup\nMainThread: exited MainThread\n")
 
 
 def test_what_the_teardown_of_modules_destroys_may_try_to_register(program: Run) -> None:

@@ -428,66 +428,13 @@ def account(batch: Batch, figures: Counter[str]) -> None:
 
 # Whole interpreters that end.
 
-ENDS = ("return", "exit", "raise")
-
-
-def end_interpreter(how: str, file: str) -> None:
-    """The program of one round: it ends while threads do. Each hook tells it to stdout, and to a file."""
-    journal = os.open(file, os.O_WRONLY | os.O_APPEND)
-    go = threading.Event()
-
-    def say(what: str, name: str) -> None:
-        os.write(1, f"{what} {name}\n".encode())
-
-    def hook(name: str, native_id: int, *_: Any) -> None:
-        os.write(journal, f"{name}\n".encode())
-        say("run" if get_native_id() == native_id else "elsewhere", name)
-
-    def has_hooks(name: str) -> threadref.ref:
-        here = get_native_id()
-        plugin.register(hook, f"{name}-clean-up", here)
-        threadref.finalize(hook, f"{name}-finalize", here)
-        for kind in ("clean-up", "finalize", "ref"):
-            say("must", f"{name}-{kind}")
-        return threadref.ref(lambda _: hook(f"{name}-ref", here))
-
-    def work(name: str) -> None:
-        refs.append(has_hooks(name))
-        go.wait()
-
-    def ignore(thread: threading.Thread, **extra: Any) -> None: ...
-
-    def disturb() -> None:
-        plugin.register(hook, "daemon", 0)  # it never ends
-        while True:
-            for ref in list(refs):
-                ref()
-            threadhooks.thread_exited.disconnect(threadhooks.thread_exited.connect(ignore))
-            plugin.pending()
-            time.sleep(0)
-
-    plugin = threadhooks.Plugin("end")
-    refs = [has_hooks("main")]
-    for _ in range(2):
-        threading.Thread(target=disturb, daemon=True).start()
-    for number in range(8):
-        threading.Thread(target=work, args=(f"worker-{number}",)).start()
-    while len(refs) < 9:
-        time.sleep(0)
-    go.set()
-    if how == "exit":
-        sys.exit()
-    if how == "raise":
-        sys.excepthook = lambda *_: None
-        raise OnPurpose
-
 
 def shutdown_round(number: int, figures: Counter[str]) -> None:
-    how = ENDS[number % len(ENDS)]
+    how = ("return", "exit", "raise")[number % 3]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "journal")
         file.touch()
-        command = [sys.executable, __file__, "--end", how, str(file)]
+        command = [sys.executable, str(Path(__file__).with_name("ending.py")), how, str(file)]
         try:
             done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, stdin=subprocess.DEVNULL)
         except subprocess.TimeoutExpired:
@@ -575,11 +522,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1, help="that share the work (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
-    parser.add_argument("--end", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.end:
-        end_interpreter(*options.end)
-        return 0
     # From 3.12 on, os.fork() warns of threads: they are why we fork.
     warnings.filterwarnings("ignore", "This process", DeprecationWarning)
     if options.quiet:

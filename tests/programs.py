@@ -1,14 +1,6 @@
-"""What programs that fork, and programs that end, begin with."""
+"""What programs begin with that fork, and programs whose end is looked at."""
 
 from __future__ import annotations
-
-import textwrap
-from collections.abc import Callable
-from typing import Any
-
-import pytest
-
-Run = Callable[..., Any]
 
 # A plugin that tells of exits, and a `say` that tells in which thread it is called.
 ENDS = """\
@@ -87,23 +79,3 @@ def in_thread(body, name="forks"):
 end = threading.Event()
 
 """
-
-
-@pytest.fixture
-def ending(program: Run) -> Run:
-    """Run a program that begins with `ENDS`; `before` is what comes before even that."""
-
-    def run(source: str, *arguments: str, before: str = "", **options: Any) -> Any:
-        return program(textwrap.dedent(before) + ENDS + textwrap.dedent(source), *arguments, **options)
-
-    return run
-
-
-@pytest.fixture
-def forking(ending: Run) -> Run:
-    """Run a program that begins with `FORKS` as well."""
-
-    def run(source: str, *arguments: str, before: str = "", **options: Any) -> Any:
-        return ending(FORKS + textwrap.dedent(source), *arguments, before=before, **options)
-
-    return run

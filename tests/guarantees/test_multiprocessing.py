@@ -110,7 +110,7 @@ def method(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize(("how", "code"), [("returns", 0), ("raises", 1), ("exits", 3)])
-def test_a_process_that_ends(program: Run, method: str, how: str, code: int) -> None:
+def test_l11_a_process_that_ends(program: Run, method: str, how: str, code: int) -> None:
     """However its target ends, what the child registered runs: both moments, once; and nothing of its parent's."""
     out, err, _ = program(SOURCE + MAIN + END, method, how)
     assert out.splitlines() == [*of_child(CHILD), f"parent MainThread: exit code {code}"]
@@ -118,7 +118,7 @@ def test_a_process_that_ends(program: Run, method: str, how: str, code: int) -> 
 
 
 @pytest.mark.parametrize(("how", "code"), [("is terminated", -15), ("ends at once", 4)])
-def test_a_process_that_is_cut_short(program: Run, method: str, how: str, code: int) -> None:
+def test_l11_a_process_that_is_cut_short(program: Run, method: str, how: str, code: int) -> None:
     """`terminate` and `os._exit` run nothing."""
     assert program(SOURCE + MAIN + END, method, how) == (f"parent MainThread: exit code {code}\n", "", 0)
 

@@ -57,7 +57,7 @@ OWN = "worker: cleanup\nworker: finalizer\nworker: exited worker\n"
 MAIN = "MainThread: finalizer\nMainThread: exited MainThread\n"
 
 
-def test_a_worker_that_ends_soon_has_its_hooks(ending: Run) -> None:
+def test_l37_a_worker_that_ends_soon_has_its_hooks(ending: Run) -> None:
     """They run in the worker, when it ends, and before the main thread's exit."""
     out, err, code = ending(SOURCE + "then = go.set")
     assert (out, err, code) == ("MainThread: KeyboardInterrupt\n" + OWN + MAIN, "", 0)
@@ -68,7 +68,7 @@ def test_a_worker_that_ends_soon_has_its_hooks(ending: Run) -> None:
     ["_shutdown.GRACE = 0.1", "then = lambda: os.kill(os.getpid(), signal.SIGINT)"],
     ids=["the grace is over", "Ctrl-C again"],
 )
-def test_a_worker_that_goes_on_is_reported(ending: Run, impatience: str) -> None:
+def test_l37_a_worker_that_goes_on_is_reported(ending: Run, impatience: str) -> None:
     """What the worker has registered is not run by anybody, and is reported as lost; then the main thread exits."""
     out, err, code = ending(SOURCE + impatience)
     interrupted, lost, *rest = out.splitlines(keepends=True)
