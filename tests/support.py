@@ -9,7 +9,7 @@ import select
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,6 @@ def run_all(threads: Iterable[threading.Thread]) -> None:
 def in_thread(body: Callable[[], object], name: str | None = None, **kwargs: Any) -> threading.Thread:
     """Run `body` in a thread of its own, to its end; the other arguments are those of `threading.Thread`."""
     return run(threading.Thread(target=body, name=name, **kwargs))
-
-
-def run_all(threads: Sequence[threading.Thread]) -> None:
-    """Start the threads, and wait for the end of all."""
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(LONG)
-    assert not any(thread.is_alive() for thread in threads)
 
 
 class Log(list[Any]):

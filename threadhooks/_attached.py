@@ -97,7 +97,7 @@ def lose(attachment: Attachment, why: str) -> None:
     """Report that nothing more of a thread will be run, and keep what it had registered from being destroyed here."""
     thread = attachment.thread
     hooks = attachment.hooks()
-    _abandoned.append(attachment.abandon())
+    attachment.abandon(_abandoned)
     forget(attachment)
     if hooks:  # the report comes last: its receiver may ask for the attached threads, and would lose it again
         names = ", ".join(map(_repr, hooks))
@@ -149,21 +149,24 @@ def forget_ends() -> None:
 def repair(mine: Attachment | None, native_id: int) -> None:
     """In a forked child, keep only what belongs to the thread that forked: `mine`, if it is attached.
 
-    `native_id` is the thread's new one.
+    `native_id` is the thread's new one. May be repeated, after an exception from outside.
     """
     _ended.clear()
+    ours = (mine.native_id, native_id) if mine is not None else ()
     for attachment in list(by_key.values()):
-        if mine is None or attachment.native_id != mine.native_id:
-            _abandoned.append(attachment.abandon())
+        if attachment.native_id not in ours:
+            attachment.abandon(_abandoned)
             forget(attachment)
-    for attachment in list(by_key.values()):  # one, or all the greenlets of the thread that forked
-        del by_key[attachment.key]
-        attachment.native_id = native_id
+    # One, or all the greenlets of the thread that forked; `mine` comes last, since it tells which the others are.
+    for key, attachment in sorted(by_key.copy().items(), key=lambda item: item[1] is mine):
+        attachment.abandon(_abandoned, ParentsOwn)
+        attachment.info = None
         if not GREEN:
             attachment.key = native_id
-        attachment.info = None
-        by_key[attachment.key] = attachment
-        _abandoned.append(attachment.abandon(ParentsOwn))
+            by_key[native_id] = attachment  # first: it must not be missing in between
+            if key != native_id:
+                del by_key[key]
+        attachment.native_id = native_id
 
 
 def keep_for_ever() -> None:

@@ -22,6 +22,7 @@ from contextlib import suppress
 from threading import get_ident, get_native_id
 from typing import Any, NamedTuple
 
+from ._fork import unsettled
 from ._report import report
 from ._signals import ThreadSignal, thread_exited, thread_exiting, thread_started
 from ._stack import Stack
@@ -153,7 +154,8 @@ class Attachment:
 
     def listen(self) -> None:
         """Do what was asked, in this thread."""
-        if self.__class__ is not Attachment:  # or else for nothing, the free-threaded build would stop all threads
+        # Else for nothing, the free-threaded build would stop all threads; or a forked child is not put right yet.
+        if self.__class__ is not Attachment and not unsettled:
             self.__class__ = Attachment  # first: what is asked from now on is noticed at the next look-up
         while self.asked:
             try:
@@ -293,14 +295,15 @@ class Attachment:
         """What would be called, newest last; for reports. The references die."""
         return self.late.hooks() + (self.early.hooks() if self.early is not self.late else [])
 
-    def abandon(self, kind: type = object) -> list[object]:
-        """Take away all entries of a kind without running them: they belong to a thread, or process, that isn't here.
-
-        Returns what must be kept, since a destructor may say goodbye on a connection that the parent uses.
-        """
-        values, self.values = self.values, {}
-        entries = [(stack, entry) for stack in (self.late, self.early) for entry in list(stack.entries)]
-        return [values, *((entry, stack.take(entry)) for stack, entry in entries if issubclass(type(entry), kind))]
+    def abandon(self, kept: list[object], kind: type = object) -> None:
+        """Move all entries of a kind to `kept`, neither run nor destroyed: they belong to a thread that isn't here."""
+        # Kept first: or else an exception from outside might have a destructor say goodbye on what a parent uses.
+        kept.append(self.values)
+        self.values = {}
+        for stack in (self.late, self.early):
+            for entry in [each for each in list(stack.entries) if issubclass(type(each), kind)]:
+                kept.append((entry, stack.entries.get(entry)))
+                stack.take(entry)
 
     def drop(self) -> None:
         """The thread has ended: keeping this attachment must keep nothing else alive."""

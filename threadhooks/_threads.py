@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 # `threading.Thread` itself may have been replaced by a subclass, which older threads are no instances of.
 _THREAD = threading.Timer.__mro__[-2]
@@ -57,3 +59,32 @@ def has_ended(
     # Up to 3.12, `threading` takes a thread for dead when a signal handler raises in its `join()`, as Ctrl-C does. But
     # one that lives executes something.
     return threading._active.get(ident) is not thread or ident not in sys._current_frames()  # type: ignore[attr-defined]
+
+
+class ByThread(Mapping[threading.Thread, T]):
+    """Values by thread. Threads are told apart by identity: a class may compare and hash its own as it likes."""
+
+    def __init__(self) -> None:
+        self._items: dict[int, tuple[threading.Thread, T]] = {}  # by id; the thread is kept, so that it stays the same
+
+    def put(self, thread: threading.Thread, value: T) -> T:
+        """Set the value of a thread, unless it has one; return the one that it has then."""
+        return self._items.setdefault(id(thread), (thread, value))[1]
+
+    def __getitem__(self, thread: threading.Thread) -> T:
+        return self._items[id(thread)][1]
+
+    def __iter__(self) -> Iterator[threading.Thread]:
+        return (thread for thread, _ in self._items.values())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        theirs = {id(thread): value for thread, value in other.items()}
+        return {id(thread): value for thread, value in self.items()} == theirs
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{thread!r}: {value!r}' for thread, value in self._items.values())}}}"

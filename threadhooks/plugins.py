@@ -16,7 +16,7 @@ What it does not promise:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from threading import get_ident
 from types import BuiltinMethodType, MethodType, TracebackType
@@ -29,6 +29,7 @@ from ._report import check_hook, describe, report
 from ._sentinel import attached_here, current
 from ._signals import ReceiverT, ThreadSignal, thread_exited, thread_exiting, thread_started
 from ._stack import unpack
+from ._threads import ByThread
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -155,9 +156,11 @@ class Plugin:
     def __init__(self, name: str) -> None:
         if not isinstance(name, str):
             raise TypeError(f"the name of a plugin must be a string, not {name!r}")
+        name = str.__str__(name)  # a subclass of `str` may compare as it likes
         if not name:
             raise ValueError("the name of a plugin must not be empty")
         self._name = name
+        self._key = object()  # what threads know it by: a subclass may compare as it likes, or not be hashable
         self._closed = False
         self._receivers: dict[_Hook, ThreadSignal] = {}
         if _plugins.setdefault(name, self) is not self:
@@ -237,7 +240,7 @@ class Plugin:
         self._check_open()
         attachment = current()
         stack = attachment.early if early else attachment.late
-        mine: _Mine = attachment.owned.get(self) or attachment.owned.setdefault(self, _Mine())
+        mine: _Mine = attachment.owned.get(self._key) or attachment.owned.setdefault(self._key, _Mine())
         hook = _Hook(self, func, mine)
         if early:
             warn_unless_early(attachment, hook)
@@ -255,30 +258,30 @@ class Plugin:
         Functions are compared by identity; two bound methods are the same if their function and object are.
         """
         here = attached_here()
-        mine: _Mine | None = here.owned.get(self) if here is not None else None
+        mine: _Mine | None = here.owned.get(self._key) if here is not None else None
         if mine is not None:
             for hook, stack in mine.find(func):
                 stack.take(hook)
                 hook.forget()
 
-    def pending(self) -> dict[threading.Thread, list[Pending]]:
+    def pending(self) -> Mapping[threading.Thread, list[Pending]]:
         """Return the cleanups that have not run yet, by thread, in the order in which they would run.
 
-        A snapshot: threads may come and go while it is made.
+        A snapshot: threads may come and go while it is made. Threads are told apart by identity.
         """
-        found: dict[threading.Thread, list[Pending]] = {}
+        found: ByThread[list[Pending]] = ByThread()
         for attachment in attached():
             thread = attachment.thread
             for hook, stack in self._hooks(attachment):
                 state = stack.entries.get(hook)
                 if state is not None and thread is not None:
                     _, args, kwargs = unpack(state)
-                    found.setdefault(thread, []).append(Pending(hook.func, args, dict(kwargs)))
+                    found.put(thread, []).append(Pending(hook.func, args, dict(kwargs)))
         return found
 
     def _hooks(self, attachment: Attachment) -> list[tuple[_Hook, Stack]]:
         """This plugin's cleanups of a thread, with the stack in which each is, in the order in which they would run."""
-        mine: _Mine | None = attachment.owned.get(self)
+        mine: _Mine | None = attachment.owned.get(self._key)
         hooks = list(mine.hooks.copy().items())[::-1] if mine is not None else []
         early = attachment.early
         return sorted(hooks, key=lambda hook: hook[1] is not early)  # which keeps the order otherwise
@@ -314,7 +317,7 @@ class Plugin:
                     if state is not None and run and attachment is here:
                         to_run.append((hook, state))
                     hook.forget()
-                attachment.owned.pop(self, None)
+                attachment.owned.pop(self._key, None)
             for hook, state in to_run:
                 _, args, kwargs = unpack(state)
                 try:

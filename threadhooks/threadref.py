@@ -97,19 +97,17 @@ class finalize(_Finalize):  # noqa: N801
     # As in weakref.finalize, the state is elsewhere: in the thread's stack. Who takes it from there runs it.
     __slots__ = ("_thread_atexit", "_thread_attachment")
 
-    _thread_attachment: Attachment
+    _thread_attachment: Attachment | _Derived
 
     def __init__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         attachment = current()
-        try:
-            self._thread_attachment = attachment
-        except (AttributeError, TypeError):  # a subclass forbids it, but not to us
-            object.__setattr__(self, "_thread_attachment", attachment)
+        if type(self) is not finalize:
+            _add_derived(self, attachment, pack(function, args, kwargs))
+            return
+        self._thread_attachment = attachment
         # Written out: a call of Stack.add would make a registration a tenth slower, and one of pack() another.
         stack = attachment.late
-        if type(self) is not finalize:  # a subclass may have a `__call__` of its own, now or later
-            stack.entries[self] = _Override(function), (self, pack(function, args, kwargs)), None
-        elif args or kwargs or function is None or type(function) is tuple:  # type: ignore[comparison-overlap]
+        if args or kwargs or function is None or type(function) is tuple:  # type: ignore[comparison-overlap]
             stack.entries[self] = pack(function, args, kwargs)
         else:  # the commonest case: it needs no tuple
             stack.entries[self] = function
@@ -125,7 +123,7 @@ class finalize(_Finalize):  # noqa: N801
             return None
         match state:  # as in Stack.unwind
             case [*_] if type(state) is tuple:
-                function, args, kwargs = _unpack(state) if type(state[0]) is _Override else state
+                function, args, kwargs = _unpack(state) if type(state[0]) is _Derived else state
                 return function(*args, **kwargs) if kwargs else function(*args)
         return None if state is None else state()  # type: ignore[operator]
 
@@ -194,29 +192,73 @@ class finalize(_Finalize):  # noqa: N801
         return make, args, state, *rest
 
 
-class _Override:
-    """What calls a finalizer of a derived class: by its `__call__`, as threadref does, which finds it alive."""
+class _Derived:
+    """The entry of a finalizer of a derived class; and to the finalizer, what the attachment is to others.
 
-    __slots__ = ("function",)
+    Such a class may compare and hash its finalizers as it likes, so that these themselves would be taken for one
+    another, or not be found again. It may also have a `__call__`, now or later: that is called when the thread ends,
+    and finds the finalizer alive, as in threadref.
+    """
 
-    def __init__(self, function: object) -> None:
-        self.function = function
+    __slots__ = ("attachment", "function")
+
+    def __init__(self, attachment: Attachment) -> None:
+        self.attachment = attachment
+        self.function: object = None
+
+    # What the methods of `finalize` look for: they need not ask which kind they have, which would slow down each call.
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        return self.attachment.thread
+
+    @property
+    def late(self) -> Self:
+        return self
+
+    @property
+    def entries(self) -> Self:
+        return self
+
+    def pop(self, _: finalize, default: None) -> State | None:
+        return self.attachment.late.take(self)
+
+    def get(self, _: finalize) -> State | None:
+        return self.attachment.late.entries.get(self)
+
+    def __contains__(self, _: finalize) -> bool:
+        return self in self.attachment.late.entries
 
     def __call__(self, finalizer: finalize, state: State) -> None:
-        entries = finalizer._thread_attachment.late.entries
-        entries[finalizer] = state
+        entries = self.attachment.late.entries
+        entries[self] = state
         try:
             finalizer(None)
         finally:
-            entries.pop(finalizer, None)  # even if it has not called ours
+            entries.pop(self, None)  # even if it has not called ours
 
     def __repr__(self) -> str:
         return describe(self.function)
 
 
+_attachment: Any = vars(finalize)["_thread_attachment"]  # the slot, whatever a class makes of attributes
+
+
+def _add_derived(finalizer: finalize, attachment: Attachment, state: State) -> None:
+    try:
+        entry = _attachment.__get__(finalizer)
+    except AttributeError:
+        entry = None
+    if type(entry) is not _Derived or entry.attachment is not attachment:  # or else it is initialised once more
+        entry = _Derived(attachment)
+        _attachment.__set__(finalizer, entry)
+    entry.function = unpack(state)[0]
+    attachment.late.add(entry, (entry, (finalizer, state), None))
+
+
 def _unpack(state: Any) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     function, args, kwargs = unpack(state)
-    return unpack(args[1]) if type(function) is _Override else (function, args, kwargs)
+    return unpack(args[1]) if type(function) is _Derived else (function, args, kwargs)
 
 
 _get_atexit: Callable[[finalize], bool] = vars(finalize)["_thread_atexit"].__get__  # not a subclass's __getattr__
@@ -232,11 +274,13 @@ def _finalize_at_exit() -> None:
         if thread is None or not (thread is main or is_daemon(thread)):
             continue  # it is not a daemon: it runs them itself, as soon as it ends
         for entry in reversed(list(stack.entries)):
-            if isinstance(entry, finalize):
+            state = stack.entries.get(entry)
+            finalizer = state[1][0] if type(state) is tuple and state[0] is entry else entry
+            if issubclass(type(finalizer), finalize):
                 try:
-                    wanted = entry.atexit
+                    wanted = finalizer.atexit
                 except BaseException as error:  # noqa: BLE001 - a subclass may have it answer what it likes
-                    attachment.failed(error, entry)
+                    attachment.failed(error, finalizer)
                     wanted = True
                 if not wanted:
                     if thread is main:

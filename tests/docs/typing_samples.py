@@ -10,7 +10,7 @@ import contextlib
 import functools
 import sqlite3
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TextIO
 
@@ -235,7 +235,7 @@ with Plugin("typed") as plugin:
     plugin.register()  # type: ignore[call-arg]
     plugin.register(func=clean_up)  # type: ignore[call-arg]
     assert_type(plugin.unregister(clean_up), None)
-    assert_type(plugin.pending(), dict[threading.Thread, list[Pending]])
+    assert_type(plugin.pending(), Mapping[threading.Thread, list[Pending]])
     assert_type(plugin.close(), None)
     plugin.close(run=True)
     plugin.close(True)  # type: ignore[call-arg]

@@ -160,35 +160,6 @@ def test_subclass_with_init_subclass(threadref: ModuleType) -> None:
         type("Wrong", (threadref.finalize,), {}, option=1)
 
 
-def test_subclass_with_another_equality(threadref: ModuleType) -> None:
-    """Finalizers that are equal, by a subclass's will, are one: the later one replaces the earlier."""
-    calls: list[int] = []
-
-    class Equal(threadref.finalize):  # type: ignore[name-defined,misc]
-        def __eq__(self, other: object) -> bool:
-            return isinstance(other, Equal)
-
-        def __hash__(self) -> int:
-            return 1
-
-    def body() -> None:
-        first, second = Equal(calls.append, 1), Equal(calls.append, 2)
-        assert first.peek() == second.peek()
-
-    result_of(body)
-    assert calls == [2]
-
-
-def test_subclass_that_cannot_be_hashed(threadref: ModuleType) -> None:
-    """A finalizer must be hashable: otherwise it is a `TypeError`."""
-
-    class Unhashable(threadref.finalize):  # type: ignore[name-defined,misc]
-        __hash__ = None  # type: ignore[assignment]
-
-    with pytest.raises(TypeError):
-        result_of(lambda: Unhashable(int))
-
-
 def test_subclass_with_attributes_of_any_name(threadref: ModuleType) -> None:
     """A subclass may call its attributes and methods what it likes, `_stack` or `_unwind` for instance."""
     calls: list[Any] = []

@@ -287,7 +287,7 @@ def test_pending_is_a_copy(plugin: Plugin) -> None:
         plugin.register(lambda **kwargs: ran.append(kwargs), key="value")
         pending = plugin.pending()
         pending[threading.current_thread()][0].kwargs.clear()
-        pending.clear()
+        pending[threading.current_thread()].clear()
 
     in_thread(body)
     assert ran == [{"key": "value"}]
