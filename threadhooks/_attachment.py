@@ -126,9 +126,8 @@ class Attachment:
             except BaseException as error:  # noqa: BLE001 - a subclass may do anything there: that must cost nobody the news
                 name, daemon = f"{type(thread).__name__}-{self.ident}", is_daemon(thread)
                 failure = error
-            foreign = is_foreign(thread)
             info = self.info = ThreadInfo(
-                thread, name, self.ident, self.native_id, daemon, foreign, self.attached_at, self.announced
+                thread, name, self.ident, self.native_id, daemon, is_foreign(thread), self.attached_at, self.announced
             )
             if failure is not None:  # reported last: the reporter may ask for the record
                 report(failure, type(thread), thread)

@@ -27,9 +27,9 @@ def end_interpreter(how: str, file: str) -> None:
 
     def has_hooks(name: str) -> threadref.ref:
         here = get_native_id()
-        plugin.register(hook, f"{name}-clean-up", here)
+        plugin.register(hook, f"{name}-cleanup", here)
         threadref.finalize(hook, f"{name}-finalize", here)
-        for kind in ("clean-up", "finalize", "ref"):
+        for kind in ("cleanup", "finalize", "ref"):
             say("must", f"{name}-{kind}")
         return threadref.ref(lambda _: hook(f"{name}-ref", here))
 
