@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from announcing import Announce, Body, Events, listen
 from loops import RunAsync
+from suites import Run, run_suite
 from support import LONG, run
 
 from threadhooks import (
@@ -108,3 +109,13 @@ def announce(request: pytest.FixtureRequest) -> Announce:
             return run(thread)
 
     return announce
+
+
+@pytest.fixture(name="run")
+def run_a_suite(pytester: pytest.Pytester) -> Run:
+    """Run a suite of tests with ``--thread-leaks=error``, or with other options."""
+
+    def run(tests: str, *options: str, ini: str = "") -> pytest.RunResult:
+        return run_suite(pytester, tests, *(options or ("--thread-leaks=error",)), ini=ini)
+
+    return run
