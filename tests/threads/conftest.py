@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -119,3 +120,13 @@ def run_a_suite(pytester: pytest.Pytester) -> Run:
         return run_suite(pytester, tests, *(options or ("--thread-leaks=error",)), ini=ini)
 
     return run
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine function by means of its `run_async`."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+    pyfuncitem.funcargs["run_async"](pyfuncitem.obj(**arguments))
+    return True
