@@ -41,20 +41,6 @@ def test_what_receivers_are_told(announce: Announce, plugin: Plugin) -> None:
 
 
 @pytest.mark.parametrize("signal", [thread_started, thread_exiting, thread_exited], ids=SIGNALS)
-def test_one_thread_alone(announce: Announce, signal: Any) -> None:
-    """A receiver that is connected to a thread before it starts hears of it, of no other, and is let go with it."""
-    heard: list[threading.Thread] = []
-
-    def connect(thread: threading.Thread) -> None:
-        signal.connect(lambda thread, **extra: heard.append(thread), sender=thread, weak=False)
-
-    thread = announce(int, connect)
-    announce(int)
-    assert heard == [thread]
-    assert signal.receivers == {}
-
-
-@pytest.mark.parametrize("signal", [thread_started, thread_exiting, thread_exited], ids=SIGNALS)
 def test_muted(announce: Announce, signal: Any, events: Events) -> None:
     """A signal that is muted is not sent, the others are; early cleanups are not receivers."""
     with Plugin("muted") as other:
@@ -81,22 +67,6 @@ def test_the_exception(
     raised = error("crash")
     announce(lambda: fail(raised))
     assert told == [raised, raised]
-
-
-def test_no_exception(announce: Announce, plugin: Plugin, no_report: None) -> None:
-    """If the body returns, `exception` is `None`, whatever it has caught, and whatever hooks raise."""
-    told: list[BaseException | None] = []
-
-    def body() -> None:
-        with suppress(Crash):
-            raise Crash
-        plugin.register_early(sys.exit)
-
-    for signal in SIGNALS[1:]:
-        getattr(plugin, signal)(lambda thread, **extra: sys.exit())
-        getattr(plugin, signal)(lambda thread, exception, **extra: told.append(exception))
-    announce(body)
-    assert told == [None, None]
 
 
 def test_threading_hears_of_a_crash_once(announce: Announce, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:

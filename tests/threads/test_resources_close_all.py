@@ -66,17 +66,6 @@ def test_another_thread_closes_its_own_when_it_next_has_to_do_with_us(use: str, 
     assert {ident for _, ident, *_ in log} == {worker.thread.ident}
 
 
-def test_the_next_call_of_another_thread_opens_anew(log: Log) -> None:
-    """Its old value has been closed by then."""
-    with working() as worker:
-        old = worker.do(lambda: noted(log))
-        noted.close_all()
-        new = worker.do(lambda: noted(log))
-        assert new is not old
-        assert worker.do(lambda: noted(log)) is new
-        assert events(log) == ["opened", "closed", "opened"]
-
-
 @pytest.mark.parametrize("of", ["a function", "an instance", "all instances"])
 def test_a_thread_that_is_just_opening(of: str, log: Log) -> None:
     """The call that is opening returns its value; the next one in that thread closes this, and opens another."""
