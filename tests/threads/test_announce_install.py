@@ -264,16 +264,9 @@ class NoThread:
     name = "no thread"
 
     def __init__(self, target: Callable[[], object]) -> None:
-        self.run = target
+        self.start = target
 
-    def start(self) -> None:
-        self.run()
-
-    def join(self, timeout: float) -> None:
-        pass
-
-    def is_alive(self) -> bool:
-        return False
+    def join(self, timeout: float) -> None: ...
 
 
 def start_some(events: Events) -> list[list[str]]:

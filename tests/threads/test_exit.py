@@ -19,12 +19,6 @@ from threadhooks import Plugin
 from threadhooks.threadref import finalize, ref
 
 
-@pytest.fixture
-def plugin() -> Iterator[Plugin]:
-    with Plugin("sentinel tests") as plugin:
-        yield plugin
-
-
 @threadhooks.per_thread
 def resource(log: list[Any], name: str = "resource") -> Iterator[str]:
     yield name
