@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from hooks import KINDS, Kind, run_with
-from loops import Worker
 from support import LONG, Log, forks, in_thread, run_all
 
 import threadhooks
@@ -106,29 +105,6 @@ def test_close_destroys_what_was_registered() -> None:
     results: list[list[object]] = []
     in_thread(body)
     assert results == [[None, None]]
-
-
-def test_close_with_run_runs_the_current_threads(reports: list[threading.ExceptHookArgs]) -> None:
-    """With `run`, this thread's cleanups run now, last in, first out, once; other threads' are taken back."""
-    ran: list[Any] = []
-
-    def fails() -> None:
-        raise OSError("disc full")
-
-    def body() -> None:
-        plugin.register(ran.append, 1)
-        plugin.register(fails)
-        plugin.register_early(ran.append, 2)
-        plugin.close(run=True)
-        ran.append("closed")
-
-    plugin = Plugin("running")
-    other = Worker(lambda: plugin.register(ran.append, "another thread's")).begin()
-    thread = in_thread(body)
-    other.end()
-    assert ran == [2, 1, "closed"]
-    assert [report.thread for report in reports] == [thread]
-    assert "fails of plugin 'running', a hook of threadhooks" in reports[0].exc_value.__notes__[0]  # type: ignore[union-attr]
 
 
 def test_close_with_a_run_that_is_neither_true_nor_false() -> None:
