@@ -9,6 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 
+def at_every_line(run: Callable[[int], bool]) -> None:
+    """Call `run` with the number of each line, until it returns that the line was not reached."""
+    number = 0
+    while run(number):
+        number += 1
+    assert number > 20
+
+
 class AtLine:
     """A trace function, which calls `interruption` before the line of the package that is executed as `number`."""
 

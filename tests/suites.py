@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 import textwrap
+from collections.abc import Callable
 
 import pytest
+
+Run = Callable[..., pytest.RunResult]  # the fixture `run`
 
 # What the suites begin with: threads that stay until the process ends.
 HEAD = """

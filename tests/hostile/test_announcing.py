@@ -297,6 +297,6 @@ def test_announced_that_ends_with_a_thread_local(
 
     thread = in_thread(body)
     assert lives(events) == {thread: [SIGNALS[0], SIGNALS[2]]}
-    assert ["after its thread has ended" in said for said in unraisable] == [True]
+    assert ["after that thread has ended" in said for said in unraisable] == [True]
     assert threading.enumerate() == [threading.main_thread()]
     assert reports == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from announcing import Announce, Body, Events, listen
 from loops import RunAsync
+from suites import Run, run_suite
 from support import LONG, run
 
 from threadhooks import (
@@ -108,3 +110,23 @@ def announce(request: pytest.FixtureRequest) -> Announce:
             return run(thread)
 
     return announce
+
+
+@pytest.fixture(name="run")
+def run_a_suite(pytester: pytest.Pytester) -> Run:
+    """Run a suite of tests with ``--thread-leaks=error``, or with other options."""
+
+    def run(tests: str, *options: str, ini: str = "") -> pytest.RunResult:
+        return run_suite(pytester, tests, *(options or ("--thread-leaks=error",)), ini=ini)
+
+    return run
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine function by means of its `run_async`."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+    pyfuncitem.funcargs["run_async"](pyfuncitem.obj(**arguments))
+    return True

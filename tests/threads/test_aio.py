@@ -28,37 +28,29 @@ pytestmark = pytest.mark.usefixtures("nothing_stays_connected")
 
 
 @pytest.mark.parametrize("muted", [False, True])
-def test_it_gives_the_record(run_async: RunAsync, muted: bool) -> None:
+async def test_it_gives_the_record(run_async: RunAsync, muted: bool) -> None:
     """It waits for the end of an attached thread, and gives the record that its hooks got, though they are muted."""
     worker = Worker().begin()
-
-    async def main() -> None:
-        waiting = asyncio.ensure_future(exited(worker))
-        await turns()
-        assert not waiting.done()
-        with thread_exited.muted() if muted else nullcontext():
-            worker.end()
-        assert await waiting is worker.result
-
-    run_async(main())
+    waiting = asyncio.ensure_future(exited(worker))
+    await turns()
+    assert not waiting.done()
+    with thread_exited.muted() if muted else nullcontext():
+        worker.end()
+    assert await waiting is worker.result
 
 
-def test_a_thread_under_install_need_not_be_attached(run_async: RunAsync) -> None:
+async def test_a_thread_under_install_need_not_be_attached(run_async: RunAsync) -> None:
     """A thread that was started under `install()` is awaited though nobody else listens, and it registers nothing."""
     with installed():
         worker = Worker(nothing).begin()
-
-    async def main() -> None:
-        waiting = asyncio.ensure_future(exited(worker))
-        await turns()
-        worker.go.set()
-        info = await waiting
-        assert (info.thread, info.ident, info.foreign) == (worker, worker.ident, False)
-
-    run_async(main())
+    waiting = asyncio.ensure_future(exited(worker))
+    await turns()
+    worker.go.set()
+    info = await waiting
+    assert (info.thread, info.ident, info.foreign) == (worker, worker.ident, False)
 
 
-def test_a_foreign_thread_may_be_attached(run_async: RunAsync) -> None:
+async def test_a_foreign_thread_may_be_attached(run_async: RunAsync) -> None:
     """The exit of a thread that `threading` did not start is awaited, if it is attached."""
     ready, go = threading.Event(), threading.Event()
     threads: list[threading.Thread] = []
@@ -70,14 +62,10 @@ def test_a_foreign_thread_may_be_attached(run_async: RunAsync) -> None:
 
     start_new_thread(foreign, ())
     assert ready.wait(LONG)
-
-    async def main() -> None:
-        waiting = asyncio.ensure_future(exited(threads[0]))
-        await turns()
-        go.set()
-        assert (await waiting).foreign
-
-    run_async(main())
+    waiting = asyncio.ensure_future(exited(threads[0]))
+    await turns()
+    go.set()
+    assert (await waiting).foreign
 
 
 def test_all_hooks_come_first(run_async: RunAsync) -> None:
@@ -106,7 +94,7 @@ def test_all_hooks_come_first(run_async: RunAsync) -> None:
         run_async(main())
 
 
-def test_destructors_of_thread_locals_come_first(run_async: RunAsync) -> None:
+async def test_destructors_of_thread_locals_come_first(run_async: RunAsync) -> None:
     """A destructor that runs after our hooks, as the thread's other locals are destroyed, delays the answer as well."""
     destroying, go_on = threading.Semaphore(0), threading.Event()
 
@@ -122,20 +110,16 @@ def test_destructors_of_thread_locals_come_first(run_async: RunAsync) -> None:
         late.value = Farewell(destroy)
 
     worker = Worker(first).begin()
-
-    async def main() -> None:
-        waiting = asyncio.ensure_future(exited(worker))
-        await turns()
-        worker.go.set()
-        assert destroying.acquire(timeout=LONG)
-        await turns(50)
-        assert not waiting.done()
-        go_on.set()
-        await waiting
-        assert not worker.is_alive()
-        assert destroying.acquire(timeout=0)
-
-    run_async(main())
+    waiting = asyncio.ensure_future(exited(worker))
+    await turns()
+    worker.go.set()
+    assert destroying.acquire(timeout=LONG)
+    await turns(50)
+    assert not waiting.done()
+    go_on.set()
+    await waiting
+    assert not worker.is_alive()
+    assert destroying.acquire(timeout=0)
 
 
 def test_many_loops_await_many_threads(run_async: RunAsync) -> None:
@@ -174,20 +158,16 @@ def test_a_thread_that_has_exited(run_async: RunAsync) -> None:
     assert run_async(exited(unattached)).thread is unattached
 
 
-def test_what_a_thread_has_told_the_loop_comes_first(run_async: RunAsync) -> None:
+async def test_what_a_thread_has_told_the_loop_comes_first(run_async: RunAsync) -> None:
     """A callback that a thread has passed to the loop has run when the thread has been awaited."""
-
-    async def main() -> None:
-        called: list[bool] = []
-        loop = asyncio.get_running_loop()
-        thread = in_thread(lambda: loop.call_soon_threadsafe(called.append, True))
-        await exited(thread)
-        assert called == [True]
-
-    run_async(main())
+    called: list[bool] = []
+    loop = asyncio.get_running_loop()
+    thread = in_thread(lambda: loop.call_soon_threadsafe(called.append, True))
+    await exited(thread)
+    assert called == [True]
 
 
-def test_a_thread_may_attach_itself_a_little_later(run_async: RunAsync, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_thread_may_attach_itself_a_little_later(run_async: RunAsync, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that has been started just now has a moment to attach itself."""
     monkeypatch.setattr(aio, "_LOOKS", (0.001,) * LONG * 1000)
     attach_now = threading.Event()
@@ -196,15 +176,12 @@ def test_a_thread_may_attach_itself_a_little_later(run_async: RunAsync, monkeypa
         attach_now.wait(LONG)
         attach()
 
-    async def main() -> None:
-        thread = threading.Thread(target=body)
-        thread.start()
-        waiting = asyncio.ensure_future(exited(thread))
-        await turns()
-        attach_now.set()
-        assert (await waiting).thread is thread
-
-    run_async(main())
+    thread = threading.Thread(target=body)
+    thread.start()
+    waiting = asyncio.ensure_future(exited(thread))
+    await turns()
+    attach_now.set()
+    assert (await waiting).thread is thread
 
 
 # What there is no end of
@@ -302,26 +279,22 @@ def test_what_has_no_end(run_async: RunAsync, wrong: Any) -> None:
 # What is left
 
 
-def test_a_wait_that_is_cancelled(run_async: RunAsync) -> None:
+async def test_a_wait_that_is_cancelled(run_async: RunAsync) -> None:
     """A wait that is cancelled leaves nothing connected."""
     worker = Worker().begin()
-
-    async def main() -> None:
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(exited(worker), 0.01)
-        assert _over.of_one == {}
-        assert not vars(worker).get("_threadhooks_waits")
-        complaints: list[object] = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-        waiting = asyncio.ensure_future(exited(worker))
-        await turns()
-        worker.end()
-        waiting.cancel()
-        await turns()
-        assert waiting.cancelled()
-        assert complaints == []
-
-    run_async(main())
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(exited(worker), 0.01)
+    assert _over.of_one == {}
+    assert not vars(worker).get("_threadhooks_waits")
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    waiting = asyncio.ensure_future(exited(worker))
+    await turns()
+    worker.end()
+    waiting.cancel()
+    await turns()
+    assert waiting.cancelled()
+    assert complaints == []
 
 
 def test_a_loop_that_is_closed_first(reports: list[Any]) -> None:

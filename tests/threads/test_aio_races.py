@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from at_line import AtLine
+from at_line import AtLine, at_every_line
 from loops import Worker, nothing, turns
 from support import LONG
 
@@ -23,21 +23,13 @@ pytestmark = pytest.mark.usefixtures("nothing_stays_connected")
 @pytest.mark.parametrize("first", [attach, nothing])
 def test_a_wait_that_begins_at_any_line_of_the_exit(first: Callable[[], object]) -> None:
     """Whichever line of ours the thread has come to when the wait begins: the wait ends, when the thread is over."""
-    reached = True
 
-    async def main(number: int) -> None:
-        nonlocal reached
+    async def main(number: int) -> bool:
         loop = asyncio.get_running_loop()
         assert _over.of_one == {}  # or else the thread would attach itself
         worker = Worker(first)
-        here = asyncio.Event()
-        go_on = threading.Event()
-
-        def interruption() -> None:
-            loop.call_soon_threadsafe(here.set)
-            go_on.wait(LONG)
-
-        at_line = AtLine(number, interruption)
+        here, go_on = asyncio.Event(), threading.Event()
+        at_line = AtLine(number, lambda: (loop.call_soon_threadsafe(here.set), go_on.wait(LONG)))
         with installed():
             at_line.start(worker)
         worker.go.set()
@@ -47,66 +39,58 @@ def test_a_wait_that_begins_at_any_line_of_the_exit(first: Callable[[], object])
         waiting = asyncio.ensure_future(exited(worker))
         await turns()
         go_on.set()
-        info = await waiting
-        assert info.thread is worker
+        assert (await waiting).thread is worker
         assert not worker.is_alive()
         waited.cancel()
         await joined
-        reached = at_line.reached
+        return at_line.reached
 
-    number = 0
-    while reached:
-        asyncio.run(asyncio.wait_for(main(number), LONG))
-        number += 1
-    assert number > 20
+    at_every_line(lambda number: asyncio.run(asyncio.wait_for(main(number), LONG)))
 
 
 @pytest.mark.parametrize("first", [attach, nothing])
 def test_a_thread_that_ends_at_any_line_of_the_wait(first: Callable[[], object]) -> None:
     """Whichever line of ours the loop has come to when the thread ends: the wait ends, and once connected, is told."""
-    number = 0
-    reached = True
-    while reached:
+
+    def at(number: int) -> bool:
         with installed():
             worker = Worker(first).begin()
         connected: list[bool] = []
+        infos: list[Any] = []
 
-        def end(worker: Worker = worker, connected: list[bool] = connected) -> None:
+        def end() -> None:
             connected.append(bool(_over.of_one))
             worker.end()
 
-        async def main(worker: Worker = worker, end: Callable[[], None] = end) -> Any:
+        async def main() -> None:
             waiting = asyncio.ensure_future(exited(worker))
             await turns()
             end()
-            return await waiting
+            infos.append(await waiting)
 
         at_line = AtLine(number, end)
-        infos: list[Any] = []
-        at_line.run(lambda: infos.append(asyncio.run(asyncio.wait_for(main(), LONG))))
+        at_line.run(lambda: asyncio.run(asyncio.wait_for(main(), LONG)))
         assert infos[0].thread is worker
         assert math.isnan(infos[0].attached_at) != connected[0]
-        reached = at_line.reached
-        number += 1
-    assert number > 20
+        return at_line.reached
+
+    at_every_line(at)
 
 
 def test_a_thread_that_is_about_to_end_at_any_line_of_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who was told that the hooks have run waits until the thread is over, however long the rest of it takes."""
     monkeypatch.setattr(aio, "_LOOKS", (0,))
-    number = 0
-    reached = True
-    while reached:
+
+    def at(number: int) -> bool:
         worker = Worker().begin()
-        last = threading.Event()
-        go_on = threading.Event()
+        last, go_on = threading.Event(), threading.Event()
         connected: list[bool] = []
 
-        def pause(_: object, last: Any = last, go_on: Any = go_on) -> None:
+        def pause(_: object) -> None:
             last.set()
             go_on.wait(LONG)
 
-        def end(worker: Worker = worker, connected: Any = connected, pause: Any = pause, last: Any = last) -> None:
+        def end() -> None:
             if worker.go.is_set():  # this line comes after the wait
                 return
             connected.append(bool(_over.of_one))
@@ -114,7 +98,7 @@ def test_a_thread_that_is_about_to_end_at_any_line_of_the_wait(monkeypatch: pyte
             worker.go.set()
             last.wait(LONG)
 
-        async def main(worker: Worker = worker, connected: Any = connected, go_on: Any = go_on) -> None:
+        async def main() -> None:
             waiting = asyncio.ensure_future(exited(worker))
             await turns()
             worker.go.set()
@@ -130,9 +114,9 @@ def test_a_thread_that_is_about_to_end_at_any_line_of_the_wait(monkeypatch: pyte
         at_line.run(lambda: asyncio.run(asyncio.wait_for(main(), LONG)))
         worker.join(LONG)
         _over.leave_me(pause)
-        reached = at_line.reached and bool(connected)
-        number += 1
-    assert number > 20
+        return at_line.reached and bool(connected)
+
+    at_every_line(at)
 
 
 def test_a_thread_that_has_not_come_to_its_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,22 +30,18 @@ pytestmark = pytest.mark.usefixtures("nothing_stays_connected")
 # exits()
 
 
-def test_exits_follows_all(run_async: RunAsync) -> None:
+async def test_exits_follows_all(run_async: RunAsync) -> None:
     """It gives the record of each thread that exits after the call, attached or under `install()`, in their order.
 
     What a slow loop has not taken waits for it.
     """
-
-    async def main() -> None:
-        in_thread(attach)
-        infos = exits()
-        threads = [in_thread(attach)]
-        in_thread(nothing)
-        with installed():
-            threads += [in_thread(nothing) for _ in range(200)]
-        assert [(await infos.__anext__()).thread for _ in threads] == threads
-
-    run_async(main())
+    in_thread(attach)
+    infos = exits()
+    threads = [in_thread(attach)]
+    in_thread(nothing)
+    with installed():
+        threads += [in_thread(nothing) for _ in range(200)]
+    assert [(await infos.__anext__()).thread for _ in threads] == threads
 
 
 def test_exits_waits_until_a_thread_is_over(run_async: RunAsync) -> None:
@@ -72,66 +68,50 @@ def test_exits_waits_until_a_thread_is_over(run_async: RunAsync) -> None:
         run_async(main(plugin))
 
 
-def test_break_disconnects(run_async: RunAsync, no_collection: None) -> None:
+async def test_break_disconnects(run_async: RunAsync, no_collection: None) -> None:
     """To leave the loop by ``break`` leaves nothing connected, without the collector."""
-
-    async def main() -> None:
-        iterator = exits()
-        in_thread(attach)
-        async for info in iterator:
-            assert isinstance(info, ThreadInfo)
-            break
-        assert len(_over.of_all) == 1
-        del iterator
-        assert _over.of_all == {}
-
-    run_async(main())
+    iterator = exits()
+    in_thread(attach)
+    async for info in iterator:
+        assert isinstance(info, ThreadInfo)
+        break
+    assert len(_over.of_all) == 1
+    del iterator
+    assert _over.of_all == {}
 
 
 @pytest.mark.parametrize("manager", [aclosing, lambda infos: infos])
-def test_exits_as_a_context_manager(run_async: RunAsync, manager: Any) -> None:
+async def test_exits_as_a_context_manager(run_async: RunAsync, manager: Any) -> None:
     """At the end of its block it is disconnected, and gives nothing more, though something waits."""
-
-    async def main() -> None:
-        async with manager(exits()) as infos:
-            in_thread(attach)
-            assert len(_over.of_all) == 1
-        assert _over.of_all == {}
-        await turns()
-        assert [info async for info in infos] == []
-        assert [info async for info in infos] == []
-
-    run_async(main())
+    async with manager(exits()) as infos:
+        in_thread(attach)
+        assert len(_over.of_all) == 1
+    assert _over.of_all == {}
+    await turns()
+    assert [info async for info in infos] == []
+    assert [info async for info in infos] == []
 
 
-def test_aclose_ends_the_iteration_of_others(run_async: RunAsync) -> None:
+async def test_aclose_ends_the_iteration_of_others(run_async: RunAsync) -> None:
     """`aclose()` ends the loops of all the tasks that wait for another exit."""
+    infos = exits()
 
-    async def main() -> None:
-        infos = exits()
+    async def follow() -> list[ThreadInfo]:
+        return [info async for info in infos]
 
-        async def follow() -> list[ThreadInfo]:
-            return [info async for info in infos]
-
-        tasks = [asyncio.ensure_future(follow()) for _ in range(3)]
-        await turns()
-        await infos.aclose()
-        assert await asyncio.gather(*tasks) == [[], [], []]
-
-    run_async(main())
+    tasks = [asyncio.ensure_future(follow()) for _ in range(3)]
+    await turns()
+    await infos.aclose()
+    assert await asyncio.gather(*tasks) == [[], [], []]
 
 
-def test_a_cancelled_iteration_loses_nothing(run_async: RunAsync) -> None:
+async def test_a_cancelled_iteration_loses_nothing(run_async: RunAsync) -> None:
     """Who is cancelled as it waits for an exit can go on with the same iterator."""
-
-    async def main() -> None:
-        infos = exits()
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(infos.__anext__(), 0.01)
-        thread = in_thread(attach)
-        assert (await infos.__anext__()).thread is thread
-
-    run_async(main())
+    infos = exits()
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(infos.__anext__(), 0.01)
+    thread = in_thread(attach)
+    assert (await infos.__anext__()).thread is thread
 
 
 def test_exits_of_a_closed_loop(run_async: RunAsync, reports: list[Any]) -> None:
@@ -156,126 +136,108 @@ def test_what_needs_a_loop(use: Any) -> None:
 # connect()
 
 
-def test_it_runs_on_the_loop_that_connected_it(run_async: RunAsync, no_report: None) -> None:
+async def test_it_runs_on_the_loop_that_connected_it(run_async: RunAsync, no_report: None) -> None:
     """The coroutine function is called, in the loop's thread, with what the signal sends."""
     calls: list[Any] = []
     error = ValueError("the thread fails")
 
-    async def main() -> None:
-        async def receiver(thread: threading.Thread, info: ThreadInfo, exception: BaseException | None) -> None:
-            await asyncio.sleep(0)
-            calls.append((thread, info.thread, exception, threading.current_thread()))
+    async def receiver(thread: threading.Thread, info: ThreadInfo, exception: BaseException | None) -> None:
+        await asyncio.sleep(0)
+        calls.append((thread, info.thread, exception, threading.current_thread()))
 
-        with connect(thread_exiting, receiver):
-            with installed():
-                thread = in_thread(lambda: fail(error))
-            await turns()
-        assert calls == [(thread, thread, error, threading.current_thread())]
-
-    run_async(main())
+    with connect(thread_exiting, receiver):
+        with installed():
+            thread = in_thread(lambda: fail(error))
+        await turns()
+    assert calls == [(thread, thread, error, threading.current_thread())]
 
 
-def test_tasks_begin_in_the_order_of_the_sends(run_async: RunAsync) -> None:
+async def test_tasks_begin_in_the_order_of_the_sends(run_async: RunAsync) -> None:
     """The calls begin in the order in which the threads started; one for one sender is for that thread alone."""
+    begun: list[threading.Thread] = []
+    alone: list[threading.Thread] = []
 
-    async def main() -> None:
-        begun: list[threading.Thread] = []
-        alone: list[threading.Thread] = []
+    async def receiver(thread: threading.Thread, **extra: Any) -> None:
+        begun.append(thread)
+        await asyncio.Event().wait()
 
-        async def receiver(thread: threading.Thread, **extra: Any) -> None:
-            begun.append(thread)
-            await asyncio.Event().wait()
+    async def receiver_of_one(thread: threading.Thread, **extra: Any) -> None:
+        alone.append(thread)
 
-        async def receiver_of_one(thread: threading.Thread, **extra: Any) -> None:
-            alone.append(thread)
-
-        threads = [threading.Thread(target=nothing) for _ in range(20)]
-        with connect(thread_started, receiver), connect(thread_started, receiver_of_one, threads[7]), installed():
-            for thread in threads:
-                thread.start()
-                thread.join()
-            await turns()
-        assert begun == threads
-        assert alone == [threads[7]]
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            if task.get_coro().__qualname__ == "Connection._run":  # type: ignore[union-attr]
-                task.cancel()
+    threads = [threading.Thread(target=nothing) for _ in range(20)]
+    with connect(thread_started, receiver), connect(thread_started, receiver_of_one, threads[7]), installed():
+        for thread in threads:
+            thread.start()
+            thread.join()
         await turns()
+    assert begun == threads
+    assert alone == [threads[7]]
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        if task.get_coro().__qualname__ == "Connection._run":  # type: ignore[union-attr]
+            task.cancel()
+    await turns()
 
-    run_async(main())
 
-
-def test_disconnect(run_async: RunAsync) -> None:
+async def test_disconnect(run_async: RunAsync) -> None:
     """What was sent before `disconnect()` is still told, what is sent later isn't; a call that has begun goes on."""
+    begun, finished = [], []
+    go_on = asyncio.Event()
 
-    async def main() -> None:
-        begun, finished = [], []
-        go_on = asyncio.Event()
+    async def receiver(thread: threading.Thread, **extra: Any) -> None:
+        begun.append(thread)
+        await go_on.wait()
+        finished.append(thread)
 
-        async def receiver(thread: threading.Thread, **extra: Any) -> None:
-            begun.append(thread)
-            await go_on.wait()
-            finished.append(thread)
+    connection = connect(thread_exited, receiver)
+    assert repr(connection).startswith(f"<Connection of {__name__}.test_disconnect.")
+    assert repr(connection).endswith(" to <threadhooks.thread_exited>>")
+    first = in_thread(attach)
+    await turns()
+    second = in_thread(attach)
+    connection.disconnect()
+    connection.disconnect()
+    assert thread_exited.receivers == {}
+    in_thread(attach)
+    await turns()
+    go_on.set()
+    await turns()
+    assert begun == finished == [first, second]
 
-        connection = connect(thread_exited, receiver)
-        assert repr(connection).startswith(f"<Connection of {__name__}.test_disconnect.")
-        assert repr(connection).endswith(" to <threadhooks.thread_exited>>")
-        first = in_thread(attach)
-        await turns()
-        second = in_thread(attach)
-        connection.disconnect()
-        connection.disconnect()
-        assert thread_exited.receivers == {}
+
+async def test_a_running_receiver_is_kept(run_async: RunAsync) -> None:
+    """A task that nobody but its own frame knows is not collected before it is done."""
+    begun: list[Any] = []
+    finished: list[bool] = []
+
+    async def receiver(thread: threading.Thread, **extra: Any) -> None:
+        future = asyncio.get_running_loop().create_future()
+        begun.append(weakref.ref(future))
+        await future
+        finished.append(True)
+
+    with connect(thread_exited, receiver):
         in_thread(attach)
         await turns()
-        go_on.set()
-        await turns()
-        assert begun == finished == [first, second]
-
-    run_async(main())
-
-
-def test_a_running_receiver_is_kept(run_async: RunAsync) -> None:
-    """A task that nobody but its own frame knows is not collected before it is done."""
-
-    async def main() -> None:
-        begun: list[Any] = []
-        finished: list[bool] = []
-
-        async def receiver(thread: threading.Thread, **extra: Any) -> None:
-            future = asyncio.get_running_loop().create_future()
-            begun.append(weakref.ref(future))
-            await future
-            finished.append(True)
-
-        with connect(thread_exited, receiver):
-            in_thread(attach)
-            await turns()
-        gc.collect()
-        begun.pop()().set_result(None)
-        await turns()
-        assert finished == [True]
-
-    run_async(main())
+    gc.collect()
+    begun.pop()().set_result(None)
+    await turns()
+    assert finished == [True]
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit])
-def test_what_a_receiver_raises_is_reported(
+async def test_what_a_receiver_raises_is_reported(
     run_async: RunAsync, error: type[BaseException], reports: list[Any]
 ) -> None:
     """It goes to `threading.excepthook`, with the thread, and says whose it is; the loop and the connection go on."""
 
-    async def main() -> None:
-        async def bad(thread: threading.Thread, **extra: Any) -> None:
-            raise error
+    async def bad(thread: threading.Thread, **extra: Any) -> None:
+        raise error
 
-        with connect(thread_exited, bad):
-            threads = [in_thread(attach), in_thread(attach)]
-            await turns()
-        assert [(report.exc_type, report.thread) for report in reports] == [(error, t) for t in threads]
-        assert "bad, a hook of threadhooks" in reports[0].exc_value.__notes__[0]
-
-    run_async(main())
+    with connect(thread_exited, bad):
+        threads = [in_thread(attach), in_thread(attach)]
+        await turns()
+    assert [(report.exc_type, report.thread) for report in reports] == [(error, t) for t in threads]
+    assert "bad, a hook of threadhooks" in reports[0].exc_value.__notes__[0]
 
 
 def test_keyboard_interrupt_stops_the_loop(run_async: RunAsync, reports: list[Any]) -> None:
@@ -314,25 +276,21 @@ def test_a_cancelled_receiver_is_not_reported(reports: list[Any]) -> None:
     assert (cancelled, reports) == ([True], [])
 
 
-def test_the_context_is_that_of_the_connection(run_async: RunAsync) -> None:
+async def test_the_context_is_that_of_the_connection(run_async: RunAsync) -> None:
     """A receiver sees the context variables of the moment of `connect`, and changes them for itself alone."""
+    seen: list[str] = []
 
-    async def main() -> None:
-        seen: list[str] = []
+    async def receiver(thread: threading.Thread, **extra: Any) -> None:
+        seen.append(variable.get())
+        variable.set("by the receiver")
 
-        async def receiver(thread: threading.Thread, **extra: Any) -> None:
-            seen.append(variable.get())
-            variable.set("by the receiver")
-
-        variable.set("connected")
-        with connect(thread_exited, receiver):
-            variable.set("later")
-            in_thread(attach)
-            in_thread(attach)
-            await turns()
-        assert seen == ["connected", "connected"]
-
-    run_async(main())
+    variable.set("connected")
+    with connect(thread_exited, receiver):
+        variable.set("later")
+        in_thread(attach)
+        in_thread(attach)
+        await turns()
+    assert seen == ["connected", "connected"]
 
 
 def test_connect_of_a_closed_loop(run_async: RunAsync, reports: list[Any]) -> None:
@@ -388,14 +346,10 @@ def test_what_may_be_connected(run_async: RunAsync, receiver: Any, reports: list
 
 
 @pytest.mark.parametrize("receiver", [nothing, lambda thread, **extra: None, AsyncCallable, None, print])
-def test_what_may_not_be_connected(run_async: RunAsync, receiver: Any) -> None:
+async def test_what_may_not_be_connected(run_async: RunAsync, receiver: Any) -> None:
     """What does not return a coroutine is refused, with a hint where it belongs, and leaves no trace."""
-
-    async def main() -> None:
-        with pytest.raises(TypeError, match=r"is not a coroutine function; .*the signal's own connect\(\)"):
-            connect(thread_exited, receiver)
-
-    run_async(main())
+    with pytest.raises(TypeError, match=r"is not a coroutine function; .*the signal's own connect\(\)"):
+        connect(thread_exited, receiver)
 
 
 def test_what_is_no_signal(run_async: RunAsync) -> None:

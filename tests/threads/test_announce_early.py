@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from announcing import ERRORS, Announce, Events, lives, note
+from announcing import Announce, Events, lives, note
 from support import in_thread
 
 import threadhooks
@@ -47,22 +47,6 @@ def test_early_cleanups_come_before_the_receivers(announce: Announce, plugin: Pl
     early = ["another", "resource", "one", "of a receiver"]
     life = ["thread_started", "run", *early, "thread_exiting", "late 2", "late 1", "thread_exited"]
     assert lives(events) == {thread: life}
-
-
-@pytest.mark.parametrize("error", ERRORS)
-def test_early_cleanups_of_a_thread_that_crashes(
-    announce: Announce, error: type[BaseException], plugin: Plugin, no_report: None
-) -> None:
-    """They run early whatever the body has raised."""
-    ran: list[str] = []
-
-    def body() -> None:
-        plugin.register_early(ran.append, "early")
-        plugin.register(ran.append, "late")
-        raise error
-
-    announce(body)
-    assert ran == ["early", "late"]
 
 
 def test_early_cleanups_from_before_the_block(plugin: Plugin, events: Events) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from announcing import KINDS, LIFE, SIGNALS, Events, OverridesRun, OverridesStart, lives, note
+from announcing import KINDS, LIFE, SIGNALS, Events, OverridesStart, lives, note
 from loops import Worker
 from support import LONG, in_thread, run, run_all
 
@@ -112,24 +112,6 @@ def test_a_thread_whose_run_is_a_data_descriptor(namespace: dict[str, Any], even
     assert "set_by_others" not in vars(thread)
 
 
-def test_a_start_that_goes_past_ours(events: Events) -> None:
-    """A thread whose class has a `start` of its own that is not based on that of its parents tells nothing."""
-
-    class Taken(threading.Thread):
-        start = threading.Thread.start
-
-    with installed():
-        thread = run(Taken(target=note(events)))
-    assert events == [("run", thread)]
-
-
-def test_run_that_is_called_by_hand(events: Events) -> None:
-    """`run()` that somebody calls without `start()` is a function call: no thread begins, and none ends."""
-    with installed():
-        OverridesRun(note(events)).run()
-    assert events == [("run", threading.current_thread())]
-
-
 # I is install and U uninstall; a block is entered at (, and the last one left at ), the first one at ]. After each step
 # comes whether a thread announces itself.
 SEQUENCES = {
@@ -183,16 +165,6 @@ def test_uninstall_while_threads_run(events: Events) -> None:
         worker.begin()
     worker.end()
     assert lives(events) == {worker: LIFE}
-
-
-@pytest.mark.parametrize("attaches", [False, True])
-def test_threads_that_run_already(attaches: bool, events: Events) -> None:
-    """`install` does not reach threads that were started before; if one attaches itself, only its exit is told."""
-    worker = Worker(threadhooks.attach if attaches else int).begin()
-    with installed():
-        worker.end()
-    assert events == [("thread_exited", worker)] * attaches
-    assert not attaches or not worker.result.announced
 
 
 def test_what_counts_is_the_start(events: Events) -> None:
@@ -292,16 +264,9 @@ class NoThread:
     name = "no thread"
 
     def __init__(self, target: Callable[[], object]) -> None:
-        self.run = target
+        self.start = target
 
-    def start(self) -> None:
-        self.run()
-
-    def join(self, timeout: float) -> None:
-        pass
-
-    def is_alive(self) -> bool:
-        return False
+    def join(self, timeout: float) -> None: ...
 
 
 def start_some(events: Events) -> list[list[str]]:

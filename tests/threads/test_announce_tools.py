@@ -45,6 +45,12 @@ class Tool:
                 setattr(threading.Thread, name, found)
 
 
+def begin(tool: Tool, ours_first: bool) -> None:
+    """Install both."""
+    for step in (install, tool.install) if ours_first else (tool.install, install):
+        step()
+
+
 class WrapsRunOfTheInstance(Tool):
     """In `start`, it replaces the `run` of the thread, with a function that calls what it found there."""
 
@@ -121,6 +127,7 @@ class WrapsBothMethods(Tool):
 TOOLS = [WrapsRunOfTheInstance, WrapsTheFunctionOfTheInstance, HidesWhatItWraps, WrapsBothMethods]
 
 tools = pytest.mark.parametrize("kind", TOOLS, ids=lambda kind: kind.__name__)
+we_come_first = pytest.mark.parametrize("ours_first", [True, False], ids=["we come first", "the other comes first"])
 
 COMMON = ["plain", "timer", "overrides run", "overrides both", "run set on the instance"]
 RARE = ["run is a static method", "run is a partial method"]  # to which such a tool as sentry-sdk passes the thread
@@ -135,34 +142,29 @@ def what_happens(events: Events, start: Callable[[Body], object] = in_thread) ->
 
 
 @pytest.mark.parametrize(("kind", "start"), CASES, ids=lambda case: getattr(case, "__name__", case))
-@pytest.mark.parametrize("ours_first", [True, False], ids=["we come first", "the tool comes first"])
+@we_come_first
 def test_another_tool(kind: type[Tool], ours_first: bool, start: str, events: Events, no_report: None) -> None:
     """Beside another tool each thread announces itself once, and the tool does what it does without us."""
     tool = kind(events)
     tool.install()
     alone = what_happens(events, KINDS[start])
     tool.uninstall()
-    for step in (install, tool.install) if ours_first else (tool.install, install):
-        step()
+    begin(tool, ours_first)
     assert what_happens(events, KINDS[start]) == (LIFE, alone[1])
 
 
 @tools
-@pytest.mark.parametrize("ours_first", [True, False], ids=["we come first", "the tool comes first"])
+@we_come_first
 @pytest.mark.parametrize("ours_ends_first", [True, False], ids=["we go first", "the tool goes first"])
 def test_another_tool_is_uninstalled(kind: type[Tool], ours_first: bool, ours_ends_first: bool, events: Events) -> None:
     """In whichever order the two are uninstalled, the one that stays does its work; and we can come back."""
     tool = kind(events)
-    for step in (install, tool.install) if ours_first else (tool.install, install):
-        step()
-    if ours_ends_first:
-        uninstall()
-        assert what_happens(events) == (["run"], 1)
-        tool.uninstall()
-    else:
-        tool.uninstall()
-        assert what_happens(events) == (LIFE, 0)
-        uninstall()
+    begin(tool, ours_first)
+    steps = [(uninstall, (["run"], 1)), (tool.uninstall, (LIFE, 0))]  # with what happens where that step comes first
+    (step, expected), (last, _) = steps if ours_ends_first else steps[::-1]
+    step()
+    assert what_happens(events) == expected
+    last()
     assert what_happens(events) == (["run"], 0)
     install()
     assert what_happens(events) == (LIFE, 0)
@@ -229,18 +231,21 @@ def test_a_tool_that_has_wrapped_what_a_subclass_inherits(events: Events, monkey
 
 
 @tools
-def test_a_thread_that_cannot_be_started_under_a_tool(kind: type[Tool], events: Events) -> None:
-    """If it can't be started, nothing of ours stays between the tools: it can be started later, and tells once."""
-    for ours_first in (True, False):
-        tool = kind(events)
-        for step in (install, tool.install) if ours_first else (tool.install, install):
-            step()
-        thread = threading.Thread(target=note(events))
+@we_come_first
+def test_a_thread_that_cannot_be_started_under_a_tool(kind: type[Tool], ours_first: bool, events: Events) -> None:
+    """If it can't be started, nothing of ours stays between the tools: it can be started later, and tells once.
+
+    After `uninstall`, what a tool has kept of the start that failed announces nobody.
+    """
+    tool = kind(events)
+    begin(tool, ours_first)
+    threads = [threading.Thread(target=note(events)) for _ in range(2)]
+    for thread in threads:
         with refusing(), pytest.raises(RuntimeError):
             thread.start()
-        assert what_happens(events, lambda body: run(thread))[0] == LIFE
-        tool.uninstall()
-        uninstall()
+    assert what_happens(events, lambda body: run(threads[0]))[0] == LIFE
+    uninstall()
+    assert what_happens(events, lambda body: run(threads[1]))[0] == ["run"]
 
 
 # run() by whoever calls it
@@ -257,9 +262,7 @@ def test_run_is_called_again(kind: type[Tool], ours_first: bool, events: Events,
 
     The early cleanups of the thread that calls it are not run.
     """
-    tool = kind(events)
-    for step in (install, tool.install) if ours_first else (tool.install, install):
-        step()
+    begin(kind(events), ours_first)
     plugin.register_early(note(events, "early cleanup of the main thread"))
     thread = run(OverridesRun(note(events)))
     thread.run()
@@ -304,17 +307,6 @@ def test_a_tool_that_calls_run_twice(events: Events) -> None:
     assert [what for what, _ in events] == [*LIFE[:3], "run", "thread_exited"]
 
 
-def test_a_failed_start_under_a_tool_leaves_nothing(events: Events) -> None:
-    """What a tool has kept of a start that failed announces nobody when the thread is started after `uninstall`."""
-    tool = WrapsRunOfTheInstance(events)
-    tool.install()
-    thread = threading.Thread(target=note(events))
-    with installed(), refusing(), pytest.raises(RuntimeError):
-        thread.start()
-    run(thread)
-    assert [what for what, _ in events if what != "tool"] == ["run"]
-
-
 def test_run_that_outlives_its_thread() -> None:
     """What a tool has kept of a thread object that is gone says so."""
     kept: list[Any] = []
@@ -332,7 +324,7 @@ def synchronous(self: threading.Thread) -> None:
     self.run()
 
 
-@pytest.mark.parametrize("ours_first", [True, False], ids=["we come first", "the double comes first"])
+@we_come_first
 def test_a_synchronous_start(ours_first: bool, events: Events, plugin: Plugin) -> None:
     """Where `start` only calls `run()`, the target runs, as often as threads are started, and nobody is announced."""
     if ours_first:
@@ -348,7 +340,7 @@ def test_a_synchronous_start(ours_first: bool, events: Events, plugin: Plugin) -
     plugin.close()
 
 
-@pytest.mark.parametrize("ours_first", [True, False], ids=["we come first", "the mock comes first"])
+@we_come_first
 @pytest.mark.parametrize("autospec", [False, True])
 def test_a_mocked_start(ours_first: bool, autospec: bool, events: Events) -> None:
     """A mock in the place of `start` is called as without us, and says so; when it is gone, threads tell again."""

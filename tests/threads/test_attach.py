@@ -6,7 +6,6 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,12 +16,6 @@ from support import Farewell, in_thread
 import threadhooks
 from threadhooks import Plugin
 from threadhooks.threadref import finalize, ref
-
-
-@pytest.fixture
-def plugin() -> Iterator[Plugin]:
-    with Plugin("sentinel tests") as plugin:
-        yield plugin
 
 
 def nothing() -> None:

@@ -52,24 +52,24 @@ def test_threads_lists_those_that_are_attached_and_alive(exits: list[Any]) -> No
 def test_who_has_announced_its_start() -> None:
     """`announced` tells those under `install`, and in a block, from those that have only attached themselves.
 
-    So whoever counts starts and exits can leave out the others.
+    A record that was made before its thread announces itself does not change; the next one says it.
     """
-    started: list[bool] = []
+    infos: list[threadhooks.ThreadInfo] = []
 
     def block() -> None:
-        threadhooks.attach()
+        infos.append(threadhooks.attach())
         with threadhooks.announced() as info:
-            started.append(info.announced)
+            infos.append(info)
+        infos.append(threadhooks.attach())
 
     with Parked(threadhooks.attach, "older"), threadhooks.installed():
-        with thread_started.connected_to(lambda thread, info, **extra: started.append(info.announced)):
-            with Parked(int, "installed"):
-                assert {info.name: info.announced for info in threads() if info.name in known()} == {
-                    "older": False,
-                    "installed": True,
-                }
-            in_thread(block)
-    assert started == [True, True, True]
+        with thread_started.connected_to(lambda thread, **extra: None), Parked(int, "installed"):
+            announced = {info.name: info.announced for info in threads() if info.name in known()}
+            assert announced == {"older": False, "installed": True}
+    with thread_started.connected_to(lambda thread, **extra: None):
+        in_thread(block)
+    assert infos == [infos[0], infos[0]._replace(announced=True), infos[1]]
+    assert infos[0].announced is False
 
 
 def test_how_many_exits_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,27 +8,15 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from resourcing import noted
 from support import Log, in_thread
 
 import threadhooks
 from threadhooks import Plugin
 from threadhooks.threadref import finalize, ref
-
-
-@pytest.fixture
-def plugin() -> Iterator[Plugin]:
-    with Plugin("sentinel tests") as plugin:
-        yield plugin
-
-
-@threadhooks.per_thread
-def resource(log: list[Any], name: str = "resource") -> Iterator[str]:
-    yield name
-    log.append(name)
 
 
 def thread_locals() -> list[tuple[Any, str]]:
@@ -96,9 +84,9 @@ def test_no_thread_local_is_touched_while_hooks_run(
         plugin.unregister(log.append)
         plugin.register(log.append, "plugin")
         assert plugin.pending()
-        assert resource(log) == resource(log) == "resource"
-        resource.close(log)
-        resource(log, "another")
+        assert noted(log) is noted(log)
+        noted.close(log)
+        noted(log, "another")
         with Plugin("closed within a hook") as other:
             other.register(log.append, "other")
             other.close(run=True)
@@ -122,7 +110,8 @@ def test_no_thread_local_is_touched_while_hooks_run(
             _ = getattr(module, name).anything
     assert [report.exc_value for report in reports] == []
     assert log.count("all") == 4
-    assert log.count("finalize") == log.count("plugin") == log.count("ref") == log.count("another") == 4
+    assert log.count("finalize") == log.count("plugin") == log.count("ref") == 4
+    assert [entry[2] for entry in log if entry[0] == "closed"].count(("another",)) == 4
 
 
 # Loops
@@ -196,7 +185,7 @@ def test_memory_is_flat(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None
         finalize(fail)
         plugin.register(lambda: finalize(logger.warning, "registered by a hook"))
         finalize(threading.current_thread)
-        resource(log)
+        noted(log)
         finalize(log.clear)
 
     plugin.thread_exited(lambda thread, **extra: logger.warning("exited"))

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from loops import Worker
 from support import LONG, in_thread, run_all
 
 import threadhooks
@@ -147,35 +148,43 @@ def test_register_follows_atexit(plugin: Plugin) -> None:
 
 
 def test_unregister_takes_back_by_identity(plugin: Plugin) -> None:
-    """It takes back each cleanup that is this function, or this method of this object: one plugin's, in one thread."""
+    """It takes back each cleanup that is this function, or this method of this object: one plugin's, in one thread.
+
+    They need neither be comparable nor hashable; nor does it matter whether anything was taken back before.
+    """
     ran: list[Any] = []
 
-    class Clean:
+    class Odd:
+        def __call__(self, what: str) -> None:
+            ran.append(what)
+
         def up(self, what: str) -> None:
             ran.append(what)
 
         def __eq__(self, other: object) -> bool:
-            return True
+            raise AssertionError("it is asked")
 
         __hash__ = None  # type: ignore[assignment]
 
-    one, two = Clean(), Clean()
+    one, two = Odd(), Odd()
 
     def body() -> None:
-        plugin.register(one.up, "gone")
-        plugin.register(two.up, "an equal object's")
-        other.register(one.up, "another plugin's")
-        plugin.register_early(one.up, "gone as well")
-        plugin.register(ran.append, "gone, too")
-        plugin.register([].append, "an equal list's")
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(plugin.register, one.up, "another thread's").result()
-            plugin.unregister(one.up)  # a method is another object each time
-        plugin.unregister(ran.append)
+        for _ in range(2):
+            plugin.register(one.up, "gone")
+            plugin.register(two.up, "another object's")
+            plugin.register(one, "gone")
+            plugin.register(two, "another object")
+            other.register(one.up, "another plugin's")
+            plugin.register_early(one.up, "gone as well")
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(plugin.register, one.up, "another thread's").result()
+                plugin.unregister(one.up)  # a method is another object each time
+            plugin.unregister(one)
+            plugin.unregister(Odd())
 
     with Plugin("other") as other:
         in_thread(body)
-    assert ran == ["another thread's", "another plugin's", "an equal object's"]
+    assert ran == ["another thread's"] * 2 + ["another plugin's", "another object", "another object's"] * 2
 
 
 def test_unregister_keeps_nothing(plugin: Plugin, no_collection: None) -> None:
@@ -198,32 +207,6 @@ def test_unregister_keeps_nothing(plugin: Plugin, no_collection: None) -> None:
     alive: list[object] = []
     in_thread(body)
     assert alive == [None, None]
-
-
-def test_unregister_asks_a_function_nothing(plugin: Plugin) -> None:
-    """A function that can neither be compared nor hashed can be taken back, before other registrations and after."""
-    ran: list[str] = []
-
-    class Odd:
-        def __eq__(self, other: object) -> bool:
-            raise AssertionError("it is asked")
-
-        __hash__ = None  # type: ignore[assignment]
-
-        def __call__(self, what: str) -> None:
-            ran.append(what)
-
-    odd, another = Odd(), Odd()
-
-    def body() -> None:
-        for what in ("gone", "gone as well"):
-            plugin.register(odd, what)
-            plugin.register(another, "kept")
-            plugin.unregister(odd)
-            plugin.unregister(Odd())
-
-    in_thread(body)
-    assert ran == ["kept", "kept"]
 
 
 def test_unregister_is_quiet_where_there_is_nothing(plugin: Plugin, exits: list[Any]) -> None:
@@ -249,33 +232,26 @@ def test_unregister_is_quiet_where_there_is_nothing(plugin: Plugin, exits: list[
 
 def test_pending_lists_what_would_run(plugin: Plugin) -> None:
     """`pending` shows function and arguments, by thread, newest first, of this plugin only; to look runs nothing."""
-    ready, leave = threading.Barrier(3), threading.Event()
     ran: list[int] = []
 
-    def body(start: int) -> None:
+    def register(start: int) -> None:
         plugin.register(ran.append, start)
         other.register(ran.append, 99)
-        plugin.register_early(print, start + 1, end="")
-        ready.wait(LONG)
-        assert leave.wait(LONG)
-        plugin.unregister(print)
+        plugin.register_early(ran.append, start + 1)
+        plugin.register(dict, base=10)
 
     with Plugin("other") as other:
-        threads = [threading.Thread(target=body, args=(start,)) for start in (10, 20)]
-        for thread in threads:
-            thread.start()
-        ready.wait(LONG)
+        workers = [Worker(lambda start=start: register(start)).begin() for start in (10, 20)]  # type: ignore[misc]
         pending = plugin.pending()
         assert ran == []
-        leave.set()
-        for thread in threads:
-            thread.join(LONG)
+        for worker in workers:
+            worker.end()
     assert pending == {
-        thread: [(print, (start + 1,), {"end": ""}), (ran.append, (start,), {})]
-        for thread, start in zip(threads, (10, 20), strict=True)
+        worker: [(ran.append, (start + 1,), {}), (dict, (), {"base": 10}), (ran.append, (start,), {})]
+        for worker, start in zip(workers, (10, 20), strict=True)
     }
-    entry = pending[threads[0]][0]
-    assert (entry.func, entry.args, entry.kwargs) == (print, (11,), {"end": ""})
+    entry = pending[workers[0]][1]
+    assert (entry.func, entry.args, entry.kwargs) == (dict, (), {"base": 10})
     assert plugin.pending() == {}
 
 

@@ -12,15 +12,10 @@ from typing import Any
 
 import pytest
 from hooks import KINDS, Kind, run_with
-from loops import Worker
 from support import LONG, Log, forks, in_thread, run_all
 
 import threadhooks
-from threadhooks import (
-    Plugin,
-    thread_exited,
-    thread_started,
-)
+from threadhooks import Plugin, thread_exited
 
 
 class Slow:
@@ -110,29 +105,6 @@ def test_close_destroys_what_was_registered() -> None:
     results: list[list[object]] = []
     in_thread(body)
     assert results == [[None, None]]
-
-
-def test_close_with_run_runs_the_current_threads(reports: list[threading.ExceptHookArgs]) -> None:
-    """With `run`, this thread's cleanups run now, last in, first out, once; other threads' are taken back."""
-    ran: list[Any] = []
-
-    def fails() -> None:
-        raise OSError("disc full")
-
-    def body() -> None:
-        plugin.register(ran.append, 1)
-        plugin.register(fails)
-        plugin.register_early(ran.append, 2)
-        plugin.close(run=True)
-        ran.append("closed")
-
-    plugin = Plugin("running")
-    other = Worker(lambda: plugin.register(ran.append, "another thread's")).begin()
-    thread = in_thread(body)
-    other.end()
-    assert ran == [2, 1, "closed"]
-    assert [report.thread for report in reports] == [thread]
-    assert "fails of plugin 'running', a hook of threadhooks" in reports[0].exc_value.__notes__[0]  # type: ignore[union-attr]
 
 
 def test_close_with_a_run_that_is_neither_true_nor_false() -> None:
@@ -246,10 +218,22 @@ def test_close_does_not_wait_for_other_plugins() -> None:
         assert slow.thread.is_alive()
 
 
-def test_close_waits_for_what_another_close_runs() -> None:
-    """A cleanup that `close(run=True)` is running in one thread has ended when close() returns in another."""
-    plugin = Plugin("run by close")
-    with running(lambda slow: (plugin.register(slow), plugin.close(run=True))) as slow:
+@pytest.mark.parametrize("way", ["run by close", "closed by its hook"])
+def test_close_waits_for_what_another_close_concerns(way: str) -> None:
+    """A cleanup that `close(run=True)` is running in one thread has ended when close() returns in another.
+
+    So has a hook that has closed its plugin and goes on.
+    """
+
+    def start(slow: Slow) -> None:
+        if way == "run by close":
+            plugin.register(slow)
+            plugin.close(run=True)
+        else:
+            plugin.register(lambda: (plugin.close(), slow()))
+
+    plugin = Plugin(way)
+    with running(start) as slow:
         closer = closing(plugin, slow)
         slow.leave.set()
         closer.join(LONG)
@@ -326,39 +310,22 @@ def test_close_within_a_hook_does_not_wait(kind: Kind) -> None:
     assert slow.thread not in heard
 
 
-def test_close_within_a_receiver_of_the_start_does_not_wait() -> None:
-    """The same within a receiver of `thread_started`."""
-    plugin = Plugin("closed at a start")
-    with running(plugin.register) as slow, threadhooks.installed():
-        with thread_started.connected_to(lambda thread, **extra: plugin.close()):
-            in_thread(lambda: None)
-        assert slow.thread.is_alive()
-    assert plugin.closed
-
-
-def test_close_within_a_cleanup_that_close_runs_does_not_wait() -> None:
-    """The same within a cleanup that `close(run=True)` calls, outside of any exit."""
-    closed = Plugin("closed by a cleanup")
+@pytest.mark.parametrize("way", ["a receiver of the start", "a cleanup that close runs"])
+def test_close_within_what_is_not_in_an_exit_does_not_wait(way: str) -> None:
+    """The same within a receiver of `thread_started`, and within a cleanup that `close(run=True)` calls."""
+    plugin = Plugin("closed")
 
     def body() -> None:
-        with Plugin("runs it") as plugin:
-            plugin.register(closed.close)
-            plugin.close(run=True)
+        if way == "a cleanup that close runs":
+            other.register(plugin.close)
+            other.close(run=True)
 
-    with running(closed.register) as slow:
+    with running(plugin.register) as slow, threadhooks.installed(), Plugin("closes it") as other:
+        if way == "a receiver of the start":
+            other.thread_started(lambda thread, **extra: plugin.close())
         in_thread(body)
         assert slow.thread.is_alive()
-    assert closed.closed
-
-
-def test_close_waits_for_a_hook_that_has_closed_it_and_goes_on() -> None:
-    """A hook that closes its plugin is still one of its hooks: a close() from outside waits for its end."""
-    plugin = Plugin("closed by its hook")
-    with running(lambda slow: plugin.register(lambda: (plugin.close(), slow()))) as slow:
-        closer = closing(plugin, slow)
-        slow.leave.set()
-        closer.join(LONG)
-    assert slow.events == ["hook ended", "closed"]
+        assert plugin.closed
 
 
 # After a fork

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
-from suites import blamed, run_suite
+from suites import Run, blamed
 
 pytest_plugins = ["pytester"]
-Run = Callable[..., pytest.RunResult]
-
-
-@pytest.fixture
-def run(pytester: pytest.Pytester) -> Run:
-    """Run a suite of tests with ``--thread-leaks=error``, or with other options."""
-
-    def run(tests: str, *options: str, ini: str = "") -> pytest.RunResult:
-        return run_suite(pytester, tests, *(options or ("--thread-leaks=error",)), ini=ini)
-
-    return run
 
 
 # What is told

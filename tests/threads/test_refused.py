@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -44,24 +43,6 @@ class AsynchronousGenerator:
         yield
 
 
-connections = pytest.mark.parametrize(
-    "connect",
-    [
-        lambda signal, hook: signal.connect(hook),
-        lambda signal, hook: signal.connect(hook, sender="x", weak=False),
-        lambda signal, hook: signal.connect_via("x")(hook),
-        lambda signal, hook: ExitStack().enter_context(signal.connected_to(hook)),
-    ],
-    ids=["connect", "connect a sender", "connect_via", "connected_to"],
-)
-
-
-def assert_no_trace(signal: ThreadSignal) -> None:
-    assert not signal.receivers
-    assert not signal.has_receivers_for("x")
-    assert not signal.has_receivers_for(blinker.ANY)
-
-
 def generator(sender: object, **extra: object) -> Iterator[None]:
     yield
 
@@ -69,37 +50,6 @@ def generator(sender: object, **extra: object) -> Iterator[None]:
 class Generating:
     def __call__(self, sender: object, **extra: object) -> Iterator[None]:
         yield
-
-
-COROUTINE = r"plain function, which may call asyncio\.run.*threadhooks\.aio\.connect\(\)"
-GENERATOR = "a generator function, which does not run when it is called"
-NOT_CALLABLE = "a hook must be callable, not "
-REFUSED = [
-    *[(hook, NOT_CALLABLE) for hook in (None, 3, "name", [], Sender(), blinker.ANY)],
-    *[(hook, GENERATOR) for hook in (generator, functools.partial(generator), Generating(), Generating().__call__)],
-    (coroutine, COROUTINE),
-    (functools.partial(functools.partial(coroutine), key=1), COROUTINE),
-    (asynchronous_generator, COROUTINE),
-    (functools.partial(asynchronous_generator), COROUTINE),
-    (Asynchronous(), COROUTINE),
-    (functools.partial(Asynchronous()), COROUTINE),
-    (Asynchronous().method, COROUTINE),
-    (Asynchronous.static, COROUTINE),
-    (vars(Asynchronous)["static"], COROUTINE),
-    (functools.partial(vars(Asynchronous)["static"]), COROUTINE),
-    (Asynchronous.of_class, COROUTINE),
-    (AsynchronousGenerator(), COROUTINE),
-    (AsyncMock(), COROUTINE),
-]
-
-
-@connections
-@pytest.mark.parametrize(("hook", "why"), REFUSED)
-def test_what_could_never_run_is_refused(signal: ThreadSignal, connect: Any, hook: Any, why: str) -> None:
-    """What can't be called, would make a generator, or needs a loop is refused, with what to do; it leaves no trace."""
-    with pytest.raises(TypeError, match=why):
-        connect(signal, hook)
-    assert_no_trace(signal)
 
 
 @pytest.mark.parametrize("sender", [blinker.ANY, "x", Sender()])
@@ -115,28 +65,10 @@ def test_what_cannot_be_weakly_held_is_refused(signal: ThreadSignal, sender: obj
     receiver = Slotted()
     with pytest.raises(TypeError, match="weak reference"):
         signal.connect(receiver, sender=sender)
-    assert_no_trace(signal)
+    assert not signal.receivers
     assert signal.buckets == {}
     signal.connect(receiver, sender=sender, weak=False)
     assert heard(signal, sender) == ["heard"]
-
-
-@pytest.mark.parametrize("hook", [Asynchronous, print, Mock(), functools.partial(print), Sender, [].append])
-def test_what_is_not_refused(signal: ThreadSignal, hook: Any) -> None:
-    """Classes, even of asynchronous objects, built-in functions, methods and mocks can be receivers."""
-    assert signal.connect(hook, weak=False) is hook
-    signal.disconnect(hook)
-    assert not signal.receivers
-
-
-def test_a_refused_hook_is_not_kept(signal: ThreadSignal, no_collection: None) -> None:
-    """Nothing holds on to a hook that was refused."""
-    hook = Asynchronous()
-    alive = weakref.ref(hook)
-    with pytest.raises(TypeError):
-        signal.connect(hook, sender="x", weak=False)
-    del hook
-    assert alive() is None
 
 
 # What the three signals send is known: what can't take it is refused as well.
@@ -271,12 +203,6 @@ def test_what_can_take_the_call_or_cannot_be_told(hook: Any) -> None:
     thread_exited.disconnect(hook)
 
 
-def test_a_signal_that_does_not_know_takes_all(signal: ThreadSignal) -> None:
-    """A signal of one's own is not asked what it sends: any function will do, as with blinker."""
-    signal.connect(no_parameter)  # type: ignore[type-var]
-    signal.connect(only_the_thread)  # type: ignore[type-var]
-
-
 # Functions that the standard library has wrapped.
 
 
@@ -318,32 +244,54 @@ class Managing:
     async def cached(self, *args: Any, **extra: Any) -> None: ...
 
 
-@pytest.mark.parametrize(
-    ("hook", "why"),
-    [
-        (functools.lru_cache(coroutine), "a coroutine function"),
-        (functools.cache(generator), "a generator function"),
-        (functools.partial(functools.lru_cache(coroutine)), "a coroutine function"),
-        (functools.lru_cache(functools.partial(coroutine)), "a coroutine function"),
-        (functools.singledispatch(coroutine), "a coroutine function"),
-        (functools.singledispatch(functools.lru_cache(coroutine)), "a coroutine function"),
-        (generic, "a generator function"),
-        (manager, "the function of a context manager, which does not run"),
-        (functools.lru_cache(manager), "the function of a context manager, which does not run"),
-        (async_manager, "the function of a context manager, which does not run"),
-        (Managing().method, "the function of a context manager, which does not run"),
-        (Managing().cached, "a coroutine function"),
+REFUSED = {
+    "a hook must be callable, not ": [None, 3, "name", [], Sender(), blinker.ANY],
+    "a generator function, which does not run when it is called": [
+        generator, functools.partial(generator), Generating(), Generating().__call__,
+        functools.cache(generator), generic,
     ],
-    ids=lambda value: value if isinstance(value, str) else None,
+    r"plain function, which may call asyncio\.run.*threadhooks\.aio\.connect\(\)": [
+        coroutine, functools.partial(functools.partial(coroutine), key=1),
+        asynchronous_generator, functools.partial(asynchronous_generator), AsynchronousGenerator(),
+        Asynchronous(), functools.partial(Asynchronous()), Asynchronous().method,
+        Asynchronous.static, vars(Asynchronous)["static"], functools.partial(vars(Asynchronous)["static"]),
+        Asynchronous.of_class, AsyncMock(),
+        functools.lru_cache(coroutine), functools.partial(functools.lru_cache(coroutine)),
+        functools.lru_cache(functools.partial(coroutine)), Managing().cached,
+        functools.singledispatch(coroutine), functools.singledispatch(functools.lru_cache(coroutine)),
+    ],
+    "the function of a context manager, which does not run": [
+        manager, functools.lru_cache(manager), async_manager, Managing().method,
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "connect",
+    [
+        lambda signal, plugin, hook: signal.connect(hook),
+        lambda signal, plugin, hook: signal.connect(hook, sender="x", weak=False),
+        lambda signal, plugin, hook: signal.connect_via("x")(hook),
+        lambda signal, plugin, hook: ExitStack().enter_context(signal.connected_to(hook)),
+        lambda signal, plugin, hook: plugin.register(hook),
+        lambda signal, plugin, hook: plugin.register_early(hook),
+    ],
+    ids=["connect", "connect a sender", "connect_via", "connected_to", "register", "register_early"],
 )
-def test_what_is_only_prepared_behind_a_decorator_is_refused(signal: ThreadSignal, hook: Any, why: str) -> None:
-    """Decorators that only pass the call on are seen through: what they wrap would not run either."""
-    with Plugin("refusing") as plugin:
-        for register in (signal.connect, plugin.register, plugin.register_early):
-            with pytest.raises(TypeError, match=why):
-                register(hook)
-        assert plugin.pending() == {}
-    assert_no_trace(signal)
+@pytest.mark.parametrize(("why", "hook"), [(why, hook) for why, hooks in REFUSED.items() for hook in hooks])
+def test_what_could_never_run_is_refused(
+    signal: ThreadSignal, connect: Any, plugin: Plugin, why: str, hook: Any
+) -> None:
+    """What a call would not run, behind a decorator of the standard library too, is refused, with what to do instead.
+
+    Nothing of it is kept.
+    """
+    with pytest.raises(TypeError, match=why):
+        connect(signal, plugin, hook)
+    assert plugin.pending() == {}
+    assert not signal.receivers
+    assert not signal.has_receivers_for("x")
+    assert not signal.has_receivers_for(blinker.ANY)
 
 
 def runs(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -360,19 +308,23 @@ def runs(function: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     "hook",
     [
-        runs(coroutine),
-        functools.lru_cache(runs(coroutine)),
-        functools.lru_cache(plain),
-        functools.singledispatch(plain),
-        generic_of_threads,
-        functools.partial(generic_of_threads),
+        runs(coroutine), functools.lru_cache(runs(coroutine)), functools.lru_cache(plain),
+        functools.singledispatch(plain), generic_of_threads, functools.partial(generic_of_threads),
     ],
     ids=str,
-)
+)  # fmt: skip
 def test_what_runs_behind_a_decorator_is_taken(signal: ThreadSignal, hook: Any) -> None:
     """What some wrapper runs, or one implementation of a generic function, is a hook."""
     signal.connect(hook, weak=False)
     assert heard(signal, threading.current_thread()) == ["ran"]
+
+
+@pytest.mark.parametrize(
+    "hook", [Asynchronous, print, functools.partial(print), Sender, [].append, no_parameter, only_the_thread]
+)
+def test_a_signal_that_does_not_know_what_it_sends_takes_all(signal: ThreadSignal, hook: Any) -> None:
+    """A signal of one's own takes any function, as blinker's do, and any class, even of asynchronous objects."""
+    assert signal.connect(hook, weak=False) is hook
 
 
 def test_per_thread_enters_context_managers() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from announcing import fail
-from signalling import Receiver
 from support import in_thread
 
 import threadhooks
@@ -84,15 +83,6 @@ def test_a_failure_is_reported_with_its_receiver(
     assert args.exc_type in (ValueError, ZeroDivisionError)
     assert f"raised by {name}, a hook of threadhooks\n" in as_printed(args)
     assert args.thread is thread
-
-
-def test_send_gives_the_others_results(signal: ThreadSignal, reports: list[threading.ExceptHookArgs]) -> None:
-    """Nothing that is raised leaves `send`, which returns what the other receivers returned."""
-    first, last = Receiver(1), Receiver(2)
-    for connected in (first, fails, last):
-        signal.connect(connected)
-    assert signal.send("no thread") == [(first, 1), (last, 2)]
-    assert reports[0].thread is None
 
 
 def test_one_error_raised_by_two(signal: ThreadSignal, reports: list[threading.ExceptHookArgs]) -> None:

@@ -112,19 +112,6 @@ def test_a_generator_that_does_not_yield_once(log: Log, failures: list[Any]) -> 
 # close()
 
 
-def test_close_closes_at_once_and_the_next_call_opens_anew(log: Log) -> None:
-    """What was closed early is not closed again at the thread's end; what was opened after it, is."""
-
-    def body() -> None:
-        first = noted(log)
-        noted.close(log)
-        assert events(log) == ["opened", "closed"]
-        assert noted(log) is not first
-
-    in_thread(body)
-    assert events(log) == ["opened", "closed"] * 2
-
-
 def test_close_of_what_is_not_open_is_quiet(log: Log) -> None:
     """Before the first use, twice, and in a thread that is not attached, which it does not attach either."""
     with thread_exited.connected_to(heard := Mock()):
@@ -135,41 +122,18 @@ def test_close_of_what_is_not_open_is_quiet(log: Log) -> None:
 
 
 def test_close_is_for_the_calling_thread_and_these_arguments(log: Log) -> None:
-    """Values of another thread, or for other arguments, stay open."""
+    """It closes at once, and the next call opens anew; values of another thread, or for other arguments, stay open."""
 
     def body() -> None:
-        value = noted(log, 1)
-        noted(log, 2)
-        in_thread(lambda: noted.close(log, 1))
-        assert noted(log, 1) is value
-        noted.close(log, 2)
-        assert [args for event, _, args, _ in log if event == "closed"] == [(2,)]
+        values = [noted(log, number) for number in range(2)]
+        in_thread(lambda: noted.close(log, 0))
+        assert noted(log, 0) is values[0]
+        noted.close(log, 1)
+        assert [args for event, _, args, _ in log if event == "closed"] == [(1,)]
+        assert noted(log, 1) is not values[1]
 
     in_thread(body)
-    assert [args for event, _, args, _ in log if event == "closed"] == [(2,), (1,)]
-
-
-def test_what_the_closing_raises_is_raised_by_close(log: Log, failures: list[Any]) -> None:
-    """It is not reported, nor is the closing tried again; the next call opens anew."""
-
-    @per_thread
-    def resource() -> Iterator[None]:
-        log.append("opened")
-        yield
-        if len(log) == 1:
-            raise OSError("on closing")
-        log.append("closed")
-
-    def body() -> None:
-        resource()
-        with pytest.raises(OSError, match="on closing"):
-            resource.close()
-        resource.close()
-        resource()
-
-    in_thread(body)
-    assert log == ["opened", "opened", "closed"]
-    assert failures == []
+    assert [args for event, _, args, _ in log if event == "closed"] == [(1,), (1,), (0,)]
 
 
 def test_close_throws_nothing_into_the_generator(log: Log) -> None:
@@ -197,24 +161,6 @@ def test_close_throws_nothing_into_the_generator(log: Log) -> None:
 
 
 # Many of them
-
-
-def test_one_that_uses_another_in_its_opening_and_closing(log: Log) -> None:
-    """What it was built on is still there, and the same, when it closes."""
-
-    @per_thread
-    def lower() -> Iterator[object]:
-        yield object()
-        log.append("lower closed")
-
-    @per_thread
-    def upper() -> Iterator[None]:
-        value = lower()
-        yield
-        log.append(f"upper closed; the same: {lower() is value}")
-
-    in_thread(upper)
-    assert log == ["upper closed; the same: True", "lower closed"]
 
 
 def test_one_that_is_built_on_itself_with_other_arguments(log: Log) -> None:

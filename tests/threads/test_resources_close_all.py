@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from resourcing import Crash, Manager, Owner, Worker, events, in_thread, noted, working
+from resourcing import Crash, Manager, Owner, events, in_thread, noted, working
 from support import LONG, Log, run, run_all
 
 import threadhooks
@@ -64,17 +64,6 @@ def test_another_thread_closes_its_own_when_it_next_has_to_do_with_us(use: str, 
             assert events(log) == ["opened"] * 2 + ["closed"] * 2 * (use != "none")
     assert [(event, args) for event, _, args, _ in log[2:]] == [("closed", (1,)), ("closed", (0,))]
     assert {ident for _, ident, *_ in log} == {worker.thread.ident}
-
-
-def test_the_next_call_of_another_thread_opens_anew(log: Log) -> None:
-    """Its old value has been closed by then."""
-    with working() as worker:
-        old = worker.do(lambda: noted(log))
-        noted.close_all()
-        new = worker.do(lambda: noted(log))
-        assert new is not old
-        assert worker.do(lambda: noted(log)) is new
-        assert events(log) == ["opened", "closed", "opened"]
 
 
 @pytest.mark.parametrize("of", ["a function", "an instance", "all instances"])
@@ -152,28 +141,21 @@ def test_anywhere_closes_what_other_threads_have_opened(log: Log) -> None:
 
 
 @pytest.mark.parametrize("args", [(), (1,)])
-def test_a_closing_that_uses_what_was_closed_elsewhere(args: tuple[int, ...]) -> None:
+def test_a_closing_that_uses_what_was_closed_elsewhere(args: tuple[int, ...], log: Log) -> None:
     """It opens that anew, even if its thread has not had the time to forget the old one."""
-    seen: list[bool] = []
-
-    @per_thread
-    def lower(*args: int) -> Iterator[dict[str, bool]]:
-        value = {"open": True}
-        yield value
-        value["open"] = False
 
     @per_thread
     def upper() -> Iterator[None]:
-        lower(*args)
+        old = noted(log, *args)
         yield
-        seen.append(lower(*args)["open"])
+        log.append((noted(log, *args) is old,))
 
     with working() as worker:
         worker.do(upper)
-        lower.close_all(anywhere=True)
+        noted.close_all(anywhere=True)
         upper.close_all()
         worker.do(another)
-    assert seen == [True]
+    assert events(log) == ["opened", "closed", "opened", False, "closed"]
 
 
 def test_what_was_closed_elsewhere_is_not_kept(no_collection: None) -> None:
@@ -223,26 +205,21 @@ def test_another_instances_value_that_is_just_being_opened_stays() -> None:
     """What concerns one instance retires nothing of another one, nor another resource of the same."""
     opening, go_on = threading.Event(), threading.Event()
 
-    class Slow:
+    class Slow(Owner):
         @per_thread
-        def resource(self) -> Iterator[object]:
+        def slow(self) -> Iterator[object]:
             opening.set()
             assert go_on.wait(LONG)
             yield object()
 
-        @per_thread
-        def other(self) -> Iterator[object]:
-            yield object()
-
-    opened, closed = Slow(), Slow()
+    opened, closed = Slow([]), Slow([])
     with working() as worker:
-        value = worker.begin(opened.resource)
+        value = worker.begin(opened.slow)
         assert opening.wait(LONG)
-        closed.resource.close_all()
-        opened.other.close_all()
-        go_on.set()
-        assert worker.do(opened.resource) is value.result(LONG)
+        closed.slow.close_all()
         opened.resource.close_all()
+        go_on.set()
+        assert worker.do(opened.slow) is value.result(LONG)
 
 
 @pytest.mark.parametrize("anywhere", [False, True])
@@ -256,21 +233,16 @@ def test_what_fails(anywhere: bool, failures: list[Any]) -> None:
         log.append(number)
         raise OSError(number)
 
-    def body(worker: Worker) -> threading.Thread:
-        worker.do(lambda: [resource(number) for number in range(2)])
-        for number in range(2, 4):
-            resource(number)
+    with working() as worker, working() as caller:
+        for number, opener in enumerate([worker, worker, caller, caller]):
+            opener.do(lambda number=number: resource(number))  # type: ignore[misc]
         with pytest.raises(OSError, match="3"):
-            resource.close_all(anywhere=anywhere)
-        return threading.current_thread()
-
-    with working() as worker:
-        thread = in_thread(lambda: body(worker))
+            caller.do(lambda: resource.close_all(anywhere=anywhere))
         worker.do(another)
     assert log == [3, 2, 1, 0]
-    told = [(error.args[0], told) for error, told in failures]
-    elsewhere = thread if anywhere else worker.thread
-    assert told == [(2, thread), (1, elsewhere), (0, elsewhere)]
+    elsewhere = caller.thread if anywhere else worker.thread
+    told = [(error.args[0], thread) for error, thread in failures]
+    assert told == [(2, caller.thread), (1, elsewhere), (0, elsewhere)]
     assert all("resource" in error.__notes__[0] for error, _ in failures)
 
 

@@ -214,23 +214,19 @@ def test_an_exit_stack_is_told_of_the_crash(log: Log, failures: list[Any]) -> No
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "is_closed"),
     [
-        pytest.param(lambda path: open(path / "file", "w"), id="file"),
-        pytest.param(lambda path: tempfile.NamedTemporaryFile(dir=path), id="NamedTemporaryFile"),
-        pytest.param(lambda path: tempfile.SpooledTemporaryFile(dir=path), id="SpooledTemporaryFile"),
+        (lambda path: open(path / "file", "w"), lambda file: file.closed),
+        (lambda path: tempfile.NamedTemporaryFile(dir=path), lambda file: file.closed),
+        (lambda path: tempfile.SpooledTemporaryFile(dir=path), lambda file: file.closed),
+        (lambda path: tempfile.TemporaryDirectory(dir=path), lambda folder: not Path(folder).exists()),
+        (lambda path: ThreadPoolExecutor(1), lambda pool: pool._shutdown),
     ],
+    ids=["file", "NamedTemporaryFile", "SpooledTemporaryFile", "TemporaryDirectory", "ThreadPoolExecutor"],
 )
-def test_files(make: Callable[[Path], Any], tmp_path: Path) -> None:
-    """A file is closed."""
-    assert in_thread(per_thread(lambda: make(tmp_path))).closed
-
-
-def test_a_temporary_directory_and_a_pool(tmp_path: Path) -> None:
-    """What can't be closed is left: the directory is removed, the pool is shut down."""
-    assert not Path(in_thread(per_thread(lambda: tempfile.TemporaryDirectory(dir=tmp_path)))).exists()
-    with pytest.raises(RuntimeError, match="after shutdown"):
-        in_thread(per_thread(lambda: ThreadPoolExecutor(1))).submit(int)
+def test_managers_of_the_standard_library(make: Any, is_closed: Any, tmp_path: Path) -> None:
+    """A file is closed; what can't be closed is left: a directory is removed, a pool is shut down."""
+    assert is_closed(in_thread(per_thread(lambda: make(tmp_path))))
 
 
 # Connections of the DB-API

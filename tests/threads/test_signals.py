@@ -174,20 +174,6 @@ def test_strings_and_numbers_are_senders_by_value(signal: ThreadSignal) -> None:
     assert [heard(signal, other) for other in ("".join("ab"), "abc", "")] == [[1], [], []]
 
 
-def test_nothing_of_a_dead_sender_is_left(signal: ThreadSignal, no_collection: None) -> None:
-    """Strong receivers of a sender die with it, without a collection."""
-    alive: list[weakref.ref[Receiver]] = []
-    for _ in range(100):
-        sender, receiver = Sender(), Receiver()
-        alive.append(weakref.ref(receiver))
-        signal.connect(receiver, sender=sender, weak=False)
-        signal.connect(receiver.method, sender=sender, weak=False)
-    assert len(signal.receivers) == 2
-    del sender, receiver
-    assert not signal.receivers
-    assert not any(reference() for reference in alive)
-
-
 def test_a_sender_of_a_dead_ones_address_is_new(signal: ThreadSignal, no_collection: None) -> None:
     """An object that gets the address of a dead sender doesn't inherit its receivers."""
     receiver = Receiver(1)
@@ -244,21 +230,6 @@ def test_a_receiver_that_holds_its_thread(no_collection: None) -> None:
     assert worker.heard == [worker.thread]
     alive = weakref.ref(worker)
     del worker
-    assert alive() is None
-
-
-@pytest.mark.parametrize("start", [False, True], ids=["never started", "never attached"])
-def test_connections_end_with_the_thread_object(start: bool, no_collection: None) -> None:
-    """A thread that never speaks takes its connections along as it is destroyed."""
-    thread = threading.Thread(target=int)
-    receiver = Receiver()
-    alive = weakref.ref(receiver)
-    thread_exited.connect(receiver, sender=thread, weak=False)
-    del receiver
-    if start:
-        run(thread)
-    del thread
-    assert not thread_exited.receivers
     assert alive() is None
 
 
