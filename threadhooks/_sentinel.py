@@ -51,7 +51,7 @@ from ._attachment import GREEN, Attachment, ThreadInfo
 from ._fork import check as check_process
 from ._fork import forked, in_child, own_thread_only
 from ._report import report
-from ._threads import is_foreign, is_main
+from ._threads import is_foreign, is_main, starting_here
 
 if sys.implementation.name != "cpython":
     warnings.warn(
@@ -151,7 +151,8 @@ def _attach() -> Attachment:
         raise RuntimeError(
             "threading was patched (by gevent?) after threadhooks was imported: import threadhooks later"
         )
-    thread = threading.current_thread()
+    thread = threading.current_thread()  # a dummy, if `threading` does not list the thread yet
+    thread = starting_here() or thread
     return _publish(Attachment(thread, ident, native_id), thread)
 
 

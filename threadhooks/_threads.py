@@ -45,6 +45,30 @@ def is_daemon(thread: threading.Thread) -> bool:
     return bool(attributes(thread).get("_daemonic"))
 
 
+def starting_here() -> threading.Thread | None:
+    """The thread that `threading` is just starting, if that is the current one. It isn't listed yet.
+
+    What its class does then, or a finalizer that a collection calls, gets a dummy from `current_thread()`. The thread
+    learns its ident soon after it has begun; until then, it is known as the one whose `_bootstrap` is being executed.
+    """
+    limbo: dict[Any, threading.Thread] = threading._limbo  # type: ignore[attr-defined]
+    ident = threading.get_ident()
+    if not limbo or not is_foreign(threading._active.get(ident)):  # type: ignore[attr-defined]
+        return None
+    frame: Any = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+    code = frame.f_code
+    owner: Any = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+    if not is_thread(owner) or getattr(type(owner)._bootstrap, "__code__", None) is not code:
+        owner = None
+    for thread in list(limbo.values()):
+        known = attributes(thread).get("_ident")
+        if known == ident or (known is None and thread is owner):
+            return thread
+    return None
+
+
 def has_ended(
     thread: threading.Thread, is_alive: Callable[[threading.Thread], bool] = threading.Thread.is_alive
 ) -> bool:
@@ -55,6 +79,9 @@ def has_ended(
     """
     ident = attributes(thread).get("_ident")
     if ident is None or is_foreign(thread) or thread is threading.main_thread() or is_alive(thread):
+        return False
+    limbo: dict[Any, threading.Thread] = threading._limbo  # type: ignore[attr-defined]
+    if limbo and any(starting is thread for starting in list(limbo.values())):
         return False
     # Up to 3.12, `threading` takes a thread for dead when a signal handler raises in its `join()`, as Ctrl-C does. But
     # one that lives executes something.
