@@ -148,9 +148,7 @@ def _attach() -> Attachment:
                 f"the exit of {which} thread has been announced: nothing can be registered for it any more"
             )
     if threading.local is not _base:
-        raise RuntimeError(
-            "threading was patched (by gevent?) after threadhooks was imported: import threadhooks later"
-        )
+        raise RuntimeError("threading was patched (by gevent?) after threadhooks was imported: import it afterwards")
     thread = threading.current_thread()  # a dummy, if `threading` does not list the thread yet
     thread = starting_here() or thread
     return _publish(Attachment(thread, ident, native_id), thread)
@@ -252,9 +250,9 @@ def end_here(attachment: Attachment) -> None:
 def _runs_on() -> bool:
     """Whether the thread executes anything beneath the finalizer that calls this: nothing, when it is torn down."""
     frame: Any = sys._getframe()
-    while frame is not None and frame.f_code is not _Sentinel.__del__.__code__:
+    while frame and frame.f_code is not _Sentinel.__del__.__code__:
         frame = frame.f_back
-    return GREEN or frame is None or frame.f_back is not None
+    return GREEN or not frame or frame.f_back is not None
 
 
 def _finalized(attachment: Attachment) -> None:
