@@ -28,7 +28,10 @@ Told = Callable[[Any], object]  # is passed the thread's record
 # are never announced; this goes with the thread object.
 _ATTRIBUTE = "_threadhooks_waits"
 
-of_all: dict[object, Told] = {}  # called for every thread, by a key of their own
+# Called for every thread, by a key of their own. `_sentinel.after_exit` is another table: called only in the thread
+# that exits, makes no thread attach, and needs no record, for which a class is asked for the name. These are also told
+# of a thread whose exit was cut short, and in a forked child of those that it hasn't got.
+of_all: dict[object, Told] = {}
 of_one: dict[object, threading.Thread] = {}  # the thread that somebody waits for, by a key of its own
 
 

@@ -80,7 +80,7 @@ def test_a_daemon_that_ends_after_the_main_threads_exit(ending: Run) -> None:
 
 @pytest.mark.skipif(
     FREE_THREADED and sys.version_info < (3, 14),
-    reason="one time in a hundred it hangs, with bare threads and a thread-local as well (L7)",
+    reason="it may hang: a frozen daemon holds the lock of a thread-local, which the main thread waits for (L7)",
 )
 def test_daemons_that_exit_while_the_interpreter_does(ending: Run) -> None:
     """Daemons that come and go until the very end are no trouble to it."""
