@@ -136,6 +136,29 @@ def test_close_is_for_the_calling_thread_and_these_arguments(log: Log) -> None:
     assert [args for event, _, args, _ in log if event == "closed"] == [(1,), (1,), (0,)]
 
 
+def test_what_the_closing_raises_is_raised_by_close(log: Log, failures: list[Any]) -> None:
+    """It is not reported, nor is the closing tried again; the next call opens anew."""
+
+    @per_thread
+    def resource() -> Iterator[None]:
+        log.append("opened")
+        yield
+        if len(log) == 1:
+            raise OSError("on closing")
+        log.append("closed")
+
+    def body() -> None:
+        resource()
+        with pytest.raises(OSError, match="on closing"):
+            resource.close()
+        resource.close()
+        resource()
+
+    in_thread(body)
+    assert log == ["opened", "opened", "closed"]
+    assert failures == []
+
+
 def test_close_throws_nothing_into_the_generator(log: Log) -> None:
     """Not even while an exception is being handled: it is the end of a good use."""
 

@@ -243,9 +243,9 @@ def test_what_closing_for_a_dead_instance_raises_is_reported(elsewhere: bool, fa
             yield
             raise OSError
 
-    holders = [Holder()]
+    holders: list[Holder] = []
     with working() as worker:
-        worker.do(lambda: holders[0].connection())
+        worker.do(lambda: (holders.append(Holder()), holders[0].connection()))
         if elsewhere:
             holders.clear()
         worker.do(lambda: (holders.clear(), another()))

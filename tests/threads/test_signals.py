@@ -393,3 +393,33 @@ def test_a_sender_to_whom_nobody_listens_any_more(signal: ThreadSignal) -> None:
     assert not signal.buckets
     signal.connect(receiver, sender=thread)
     assert list(signal.receivers_for(thread)) == [receiver]
+
+
+def test_nothing_of_a_dead_sender_is_left(signal: ThreadSignal, no_collection: None) -> None:
+    """Strong receivers of a sender die with it, without a collection."""
+    alive: list[weakref.ref[Receiver]] = []
+    for _ in range(100):
+        sender, receiver = Sender(), Receiver()
+        alive.append(weakref.ref(receiver))
+        signal.connect(receiver, sender=sender, weak=False)
+        signal.connect(receiver.method, sender=sender, weak=False)
+    assert len(signal.receivers) == 2
+    del sender, receiver
+    assert not signal.receivers
+    assert not any(reference() for reference in alive)
+
+
+@pytest.mark.parametrize("start", [False, True], ids=["never started", "never attached"])
+def test_connections_end_with_the_thread_object(start: bool, no_collection: None) -> None:
+    """A thread that never speaks takes its connections along as it is destroyed."""
+    thread = threading.Thread(target=int)
+    receiver = Receiver()
+    alive = weakref.ref(receiver)
+    thread_exited.connect(receiver, sender=thread, weak=False)
+    del receiver
+    if start:
+        thread.start()
+        thread.join()
+    del thread
+    assert not thread_exited.receivers
+    assert alive() is None
