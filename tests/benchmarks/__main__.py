@@ -16,7 +16,7 @@ from .worker import ROWS
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for what tests share, whatever the name of this package is
 from progress import show
 
-HEAD = ("what", "beside", "target", "ratio", "quartiles", "reached", "ours", "theirs")
+HEAD = ("what", "compared with", "target", "ratio", "quartiles", "reached", "ours", "theirs")
 
 
 def cells(result: Result) -> tuple[str, ...]:
