@@ -20,7 +20,7 @@ from ._fork import check as check_process
 from ._over import of_all, of_one, tell
 from ._report import describe, report
 from ._signals import thread_exited, thread_exiting, thread_started
-from ._threads import has_ended
+from ._threads import attributes, has_ended
 
 # How many exits are remembered, so that a thread can be told that its own is over.
 _MOST_ENDED = 1000
@@ -66,7 +66,7 @@ def threads() -> list[ThreadInfo]:
 
 def attachment_of(thread: threading.Thread) -> Attachment | None:
     """The attachment of `thread`, if it is attached."""
-    attachment = by_key.get(thread.native_id or 0)
+    attachment = by_key.get(attributes(thread).get("_native_id") or 0)
     if attachment is not None and attachment.thread is thread:
         return attachment
     # It is known by another number: a greenlet, or the thread that forked.

@@ -37,6 +37,7 @@ from ._attachment import Attachment, ThreadInfo
 from ._over import leave_me, tell_me
 from ._report import describe, report
 from ._signals import ThreadSignal
+from ._threads import attributes
 from .announce import announces
 
 if TYPE_CHECKING:
@@ -155,10 +156,8 @@ async def exited(thread: threading.Thread) -> ThreadInfo:
 
 def _record(thread: threading.Thread) -> ThreadInfo:
     """What a thread that has exited still knows of itself."""
-    ident, native_id = thread.ident, thread.native_id
-    assert ident is not None
-    assert native_id is not None
-    return Attachment(thread, ident, native_id).describe()._replace(attached_at=math.nan)
+    own = attributes(thread)
+    return Attachment(thread, own["_ident"], own["_native_id"]).describe()._replace(attached_at=math.nan)
 
 
 class Exits:

@@ -43,6 +43,7 @@ from ._report import describe, report
 from ._sentinel import attached_here, current
 from ._signals import thread_exited, thread_exiting, thread_started
 from ._start import replace_start, restore_start
+from ._threads import attributes, is_foreign
 
 _wanted = False  # by install()
 # The blocks of installed() that are being executed, with the ident of the thread that does.
@@ -194,8 +195,8 @@ def announces(thread: threading.Thread) -> bool:
     """Whether `thread`, which is alive, was started under `install`, and has not ended its `run()`."""
     # What `start` put there is taken away as `run()` begins. A foreign thread may have died without a trace, and
     # another one have its ident.
-    foreign = isinstance(thread, threading._DummyThread)
-    return isinstance(vars(thread).get("run"), _Run) or (thread.ident in announcing and not foreign)
+    own = attributes(thread)  # a class may answer what it likes
+    return type(own.get("run")) is _Run or (own.get("_ident") in announcing and not is_foreign(thread))
 
 
 def _tell_run_ended(thread: threading.Thread, error: BaseException | None, attached: bool) -> None:
@@ -234,8 +235,7 @@ def _put(thread: threading.Thread) -> _Run | None:
         found = _run_in_class(thread)
         if found is not _RUN and hasattr(type(found), "__set__"):
             return None  # a property, or a slot: it comes before any attribute of the instance
-        # A bound method is a new object each time: only what is the same twice can be an attribute of the instance. (A
-        # `__dict__` would be made for being asked.)
+        # A bound method is made anew each time, an attribute of the instance isn't. (Asking for `__dict__` makes one.)
         run: Any = thread.run
         own = run if run is thread.run and "run" in thread.__dict__ else _ABSENT
         ours = _Run(thread, own)

@@ -50,6 +50,22 @@ async def test_a_thread_under_install_need_not_be_attached(run_async: RunAsync) 
     assert (info.thread, info.ident, info.foreign) == (worker, worker.ident, False)
 
 
+async def test_a_thread_whose_class_gives_no_numbers(run_async: RunAsync) -> None:
+    """It is awaited, before and after it has ended, though its class raises when it is asked for its ident."""
+
+    class Nameless(threading.Thread):
+        ident = native_id = property(lambda self: 1 // 0)  # type: ignore[assignment]
+
+    go = threading.Event()
+    with installed():
+        thread = Nameless(target=go.wait, args=(LONG,))
+        thread.start()
+    waiting = asyncio.ensure_future(exited(thread))
+    await turns()
+    go.set()
+    assert (await waiting).thread is (await exited(thread)).thread is thread
+
+
 async def test_a_foreign_thread_may_be_attached(run_async: RunAsync) -> None:
     """The exit of a thread that `threading` did not start is awaited, if it is attached."""
     ready, go = threading.Event(), threading.Event()
