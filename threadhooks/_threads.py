@@ -22,6 +22,11 @@ def attributes(thread: object) -> dict[str, Any]:
     return object.__getattribute__(thread, "__dict__")  # type: ignore[no-any-return]
 
 
+def ident_of(thread: object) -> int | None:
+    """The ident of a thread, or `None` if it has not been started."""
+    return attributes(thread).get("_ident")
+
+
 def is_thread(obj: object) -> bool:
     """Whether it is a thread. (`isinstance` would believe what an object says of its class.)"""
     kind = type(obj)

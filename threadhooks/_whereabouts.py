@@ -18,6 +18,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from ._report import describe
+from ._threads import ident_of
 
 
 class Line(NamedTuple):
@@ -56,7 +57,7 @@ def package_of(frame: FrameType) -> str:
 
 def frames_of(threads: Iterable[threading.Thread]) -> dict[int, FrameType]:
     """The innermost frames of the threads, by ident, of those that execute Python code just now."""
-    idents = {thread.ident for thread in threads}
+    idents = {ident_of(thread) for thread in threads}
     # The dictionary of all has this very frame in it. In a variable here it would tie a cycle, which would keep every
     # other thread's variables alive until the collector comes.
     return {ident: frame for ident, frame in sys._current_frames().items() if ident in idents}
@@ -64,14 +65,14 @@ def frames_of(threads: Iterable[threading.Thread]) -> dict[int, FrameType]:
 
 def thread_idents() -> set[int]:
     """Those of all live threads, whether `threading` knows them or not. (A new thread may get that of a dead one.)"""
-    return {*sys._current_frames(), *(thread.ident or 0 for thread in threading.enumerate() if is_alive(thread))}
+    return {*sys._current_frames(), *(ident_of(thread) or 0 for thread in threading.enumerate() if is_alive(thread))}
 
 
 def is_alive(thread: threading.Thread) -> bool:
     """Whether the thread has started and not ended."""
     # `threading` does not know when a thread ends that it has not started, and up to 3.12 lists it for ever.
     if isinstance(thread, threading._DummyThread):
-        return thread.ident in sys._current_frames()
+        return ident_of(thread) in sys._current_frames()
     return threading.Thread.is_alive(thread)
 
 

@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from ._threads import ident_of
 from ._whereabouts import Line, frames_of, is_alive, line_of, name_of, package_of, target_of, thread_idents
 from .announce import before_start, installed
 
@@ -230,17 +231,17 @@ class ThreadLeaks:
         # By the record first: a thread that is being torn down has left enumerate().
         threads = [start.thread() for start in list(starts.values()) if start.test is test]
         others = threading.enumerate()
-        threads += [thread for thread in others if id(thread) not in starts and thread.ident not in test.older]
+        threads += [thread for thread in others if id(thread) not in starts and ident_of(thread) not in test.older]
         alive = [thread for thread in threads if thread is not None and is_alive(thread)]
         frames = frames_of(alive)
-        return [thread for thread in alive if not _is_allowed(thread, test, frames.get(thread.ident or 0))]
+        return [thread for thread in alive if not _is_allowed(thread, test, frames.get(ident_of(thread) or 0))]
 
     def _share(self, test: _Test | None) -> None:
         """The idle workers that a test or a fixture leaves to a loop will work for the tests that follow: note it."""
         mine = [(key, start, start.thread()) for key, start in list(self._starts.items()) if start.test is test]
         frames = frames_of(thread for _, _, thread in mine if thread is not None)
         for key, start, thread in mine:
-            if thread is not None and _is_waiting(thread, frames.get(thread.ident or 0)):
+            if thread is not None and _is_waiting(thread, frames.get(ident_of(thread) or 0)):
                 self._starts[key] = start._replace(test=_ANY)
 
     def _describe(self, threads: list[threading.Thread]) -> Iterable[str]:
@@ -249,7 +250,7 @@ class ThreadLeaks:
         alike: dict[tuple[str, ...], list[str]] = {}
         for thread in threads:
             start = self._starts.get(id(thread))
-            frame = frames.get(thread.ident or 0)
+            frame = frames.get(ident_of(thread) or 0)
             lines = {}
             if start is not None:
                 lines["started"] = start.line

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ._capture import Capture, Record, where
 from ._saving import render, suffix
 from ._summary import counts
+from ._threads import ident_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -306,7 +307,7 @@ def _sort_out(
     here = get_ident()
     for key, record in live:
         thread = alive.get(key)
-        if isinstance(thread, threading._DummyThread) and thread.ident not in frames:
+        if isinstance(thread, threading._DummyThread) and ident_of(thread) not in frames:
             thread = None  # up to 3.12, threading.enumerate() has it for ever
         if record.ended is not None:  # just now
             ends[record] = record.ended
