@@ -68,7 +68,7 @@ def starting_here() -> threading.Thread | None:
     if not is_thread(owner) or getattr(type(owner)._bootstrap, "__code__", None) is not code:
         owner = None
     for thread in list(limbo.values()):
-        known = attributes(thread).get("_ident")
+        known = ident_of(thread)
         if known == ident or (known is None and thread is owner):
             return thread
     return None
@@ -82,7 +82,7 @@ def has_ended(
     `threading` calls the main thread stopped from the moment when it begins to wait for the others. Of a foreign thread
     it doesn't know, and up to Python 3.12 fails when it is asked.
     """
-    ident = attributes(thread).get("_ident")
+    ident = ident_of(thread)
     if ident is None or is_foreign(thread) or thread is threading.main_thread() or is_alive(thread):
         return False
     limbo: dict[Any, threading.Thread] = threading._limbo  # type: ignore[attr-defined]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,12 +12,6 @@ from support import LONG, run
 import threadhooks
 from threadhooks import Plugin
 from threadhooks.threadref import finalize, ref
-
-
-@pytest.fixture
-def plugin() -> Iterator[Plugin]:
-    with Plugin("any") as plugin:
-        yield plugin
 
 
 @pytest.mark.parametrize("method", ["_bootstrap", "_bootstrap_inner", "_set_native_id"])

@@ -63,28 +63,9 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def plugin() -> Iterator[Plugin]:
-    """A plugin that is closed when the test ends."""
-    with Plugin("of the test") as plugin:
-        yield plugin
-
-
-@pytest.fixture
 def events(plugin: Plugin) -> Events:
     """Which signal spoke of which thread, in order; tests add what else happens."""
     return listen(plugin)
-
-
-@pytest.fixture
-def exits() -> Iterator[list[Any]]:
-    """The ``(thread, info, exception)`` of every `thread_exited`."""
-    heard: list[Any] = []
-
-    def receiver(thread: threading.Thread, *, info: Any, exception: Any, **extra: Any) -> None:
-        heard.append((thread, info, exception))
-
-    with thread_exited.connected_to(receiver):
-        yield heard
 
 
 @pytest.fixture
