@@ -111,8 +111,10 @@ class Capture:
         self.ended: list[Record] = []
         # The record of the thread, when, the hook, its plugin, and what it raised.
         self.failures: list[tuple[Record | None, float, str, str | None, str]] = []
-        # What is not kept. It is counted with a lock; a finalizer in the thread that holds it may come here as well.
+        # Held to keep a record or to count one that is not kept: without it, two threads that end at once on a
+        # free-threaded build both take the last place. A finalizer in the thread that holds it may come here as well.
         self.lock = threading.RLock()
+        self.looking = threading.RLock()  # held by those who look, which takes longer: no thread that ends waits for it
         self.left_out = 0
         self.left_out_crashed = 0
         self.left_out_failures = 0
@@ -181,21 +183,18 @@ class Capture:
         record = live.get(id(thread)) if attached else live.pop(id(thread), None)
         if record is None:
             return
-        record.run_ended = now
         # This is record.describe(thread), written out for speed.
         record.name = thread._name
         record.daemon = thread._daemonic
         record.ident = thread._ident
         record.native_id = thread._native_id
         record.foreign = False
+        record.run_ended = now  # after these: somebody who looks just now, and finds it set, reads them
         if error is not None and not isinstance(error, SystemExit):
             record.exception = _raised(error)
         if not attached:
             record.ended = now
-            if len(self.ended) < self.limit:
-                self.ended.append(record)
-            else:
-                self._keep(record)
+            self._keep(record)
 
     def _exited(self, attachment: Attachment) -> None:
         thread = attachment.thread
@@ -217,24 +216,24 @@ class Capture:
 
     def _failed(self, error: BaseException, hook: object, thread: threading.Thread | None) -> None:
         now = perf_counter()
-        if len(self.failures) >= self.limit:
-            with self.lock:
-                self.left_out_failures += 1
-            return
         record = self.live.get(id(thread or _active.get(get_ident())))
         owner = getattr(hook, "plugin", None)
         name, plugin = describe(hook), None
         if isinstance(owner, Plugin):
             name, plugin = describe(getattr(hook, "func", hook)), owner.name
         kind, message, _, _ = _raised(error)
-        self.failures.append((record, now, name, plugin, f"{kind}: {message}" if message else kind))
+        with self.lock:
+            if len(self.failures) < self.limit:
+                self.failures.append((record, now, name, plugin, f"{kind}: {message}" if message else kind))
+            else:
+                self.left_out_failures += 1
 
     def _keep(self, record: Record) -> None:
-        if len(self.ended) < self.limit:
-            self.ended.append(record)
-            return
-        record.parent = None  # or else each thread would keep the record of the one that started it, without an end
         with self.lock:
+            if len(self.ended) < self.limit:
+                self.ended.append(record)
+                return
+            record.parent = None  # or else each thread would keep the record of the one that started it, without an end
             self.left_out += 1
             self.left_out_crashed += record.exception is not None
             self.most_at_once = max(self.most_at_once, len(self.live))  # with this thread, without the main one
@@ -310,7 +309,8 @@ def where(frame: FrameType | None, *, ours: bool) -> tuple[CodeType, int] | None
 
 def _after_fork_in_child() -> None:
     for capture in list(_open):
-        capture.lock = threading.RLock()  # another thread may have held it
+        capture.lock = threading.RLock()  # another thread may have held them
+        capture.looking = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

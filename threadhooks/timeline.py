@@ -239,7 +239,7 @@ class Timeline:
 
     def _look(self) -> _Seen:
         capture = self._capture
-        with capture.lock:  # two may look at a time, and both give numbers
+        with capture.looking:  # two may look at a time, and both give numbers
             live = list(capture.live.items())  # before the others, since one may end just now
             ended = list(capture.ended)
             alive = capture.meet(foreign=True)
