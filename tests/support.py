@@ -106,7 +106,7 @@ def interrupted(command: list[str], cwd: Path) -> tuple[str, str, int]:
         os.close(theirs)
         said = b""
         try:
-            while b" of " not in said:
+            while b" of " not in said and b"warming up" not in said:
                 said += os.read(ours, 10_000)
             process.send_signal(signal.SIGINT)
             while True:

@@ -416,7 +416,7 @@ def observe(world: type[Real | Model], mode: str, steps: Steps) -> list[Any]:
         return machine.run(mode, steps)
 
 
-@settings(max_examples=250, deadline=None, print_blob=True)
+@settings(max_examples=120, deadline=None, print_blob=True)
 @given(_mode, _programs)
 @example("plain", [("register", "red", False, [("raise", ValueError)]), ("close", "red", True)])
 @example("announced", [("connect", "thread_exiting", "red", [("register", "red", True, []), ("finalize", [])])])
