@@ -156,7 +156,7 @@ class Capture:
     # The rest is called in every thread, from finalizers, too.
 
     def _starts(self, thread: Any) -> None:
-        frame: FrameType = _getframe(2)  # beyond this, and who calls it
+        frame: FrameType = _getframe(3)  # beyond this, who calls it, and the wrapper of start()
         while frame.f_globals.get("__name__") in _START_FOR_OTHERS and frame.f_back is not None:
             frame = frame.f_back
         record = Record()
@@ -291,20 +291,6 @@ def _raised(error: BaseException) -> tuple[str, str, CodeType | None, int]:
     if traceback is None:
         return name, message, None, 0
     return name, message, traceback.tb_frame.f_code, traceback.tb_lasti
-
-
-def where(frame: FrameType | None, *, ours: bool) -> tuple[CodeType, int] | None:
-    """The innermost instruction outside the standard library, since what waits there does so for somebody.
-
-    `ours` says that the frame is that of the thread which asks.
-    """
-    while ours and frame is not None and str(frame.f_globals.get("__name__")).startswith("threadhooks."):
-        frame = frame.f_back
-    innermost = frame
-    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names:
-        frame = frame.f_back
-    frame = frame or innermost
-    return None if frame is None else (frame.f_code, frame.f_lasti)
 
 
 def _after_fork_in_child() -> None:

@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from ._threads import ident_of
-from ._whereabouts import Line, frames_of, is_alive, line_of, name_of, package_of, target_of, thread_idents
+from ._whereabouts import Line, is_alive, line_of, name_of, outwards, package_of, stacks, target_of, thread_idents
 from .announce import before_start, installed
 
 
@@ -114,7 +114,7 @@ class ThreadLeaks:
                 test = None
         key, starts = id(thread), self._starts
         reference = weakref.ref(thread, lambda _: starts.pop(key, None))
-        line = line_of(sys._getframe(1), {"threading", "concurrent", "asyncio", "threadhooks"})
+        line = line_of(outwards(sys._getframe(1)), {"threading", "concurrent", "asyncio", "threadhooks"})
         starts[key] = _Start(reference, test, target_of(thread), line)
 
     # The wrappers are innermost (trylast): what other plugins start around a test, a timer for instance, is older.
@@ -233,29 +233,29 @@ class ThreadLeaks:
         others = threading.enumerate()
         threads += [thread for thread in others if id(thread) not in starts and ident_of(thread) not in test.older]
         alive = [thread for thread in threads if thread is not None and is_alive(thread)]
-        frames = frames_of(alive)
-        return [thread for thread in alive if not _is_allowed(thread, test, frames.get(ident_of(thread) or 0))]
+        frames = stacks({ident_of(thread) for thread in alive})
+        return [thread for thread in alive if not _is_allowed(thread, test, frames.get(ident_of(thread) or 0, []))]
 
     def _share(self, test: _Test | None) -> None:
         """The idle workers that a test or a fixture leaves to a loop will work for the tests that follow: note it."""
         mine = [(key, start, start.thread()) for key, start in list(self._starts.items()) if start.test is test]
-        frames = frames_of(thread for _, _, thread in mine if thread is not None)
+        frames = stacks({ident_of(thread) for _, _, thread in mine if thread is not None})
         for key, start, thread in mine:
-            if thread is not None and _is_waiting(thread, frames.get(ident_of(thread) or 0)):
+            if thread is not None and _is_waiting(thread, frames.get(ident_of(thread) or 0, [])):
                 self._starts[key] = start._replace(test=_ANY)
 
     def _describe(self, threads: list[threading.Thread]) -> Iterable[str]:
         """A paragraph about each thread; or one about several, where it would be the same: the workers of a pool."""
-        frames = frames_of(threads)
+        frames = stacks({ident_of(thread) for thread in threads})
         alike: dict[tuple[str, ...], list[str]] = {}
         for thread in threads:
             start = self._starts.get(id(thread))
-            frame = frames.get(ident_of(thread) or 0)
+            executed = frames.get(ident_of(thread) or 0)
             lines = {}
             if start is not None:
                 lines["started"] = start.line
-            if frame is not None:
-                lines["now at"] = line_of(frame, {"threading", "queue", "threadhooks"})
+            if executed:
+                lines["now at"] = line_of(executed, {"threading", "queue", "threadhooks"})
             places = {label: line.place(self._folder) for label, line in lines.items()}
             width = max(map(len, places.values()), default=0)
             rows = [f"    target   {start.target if start else target_of(thread)}"]
@@ -316,16 +316,15 @@ _WAITING = {
 _TOOLS = {"IPython", "_pydevd_bundle", "debugpy", "pydevd", "tqdm"}
 
 
-def _is_allowed(thread: threading.Thread, test: _Test, frame: FrameType | None) -> bool:
+def _is_allowed(thread: threading.Thread, test: _Test, frames: list[FrameType]) -> bool:
     name = name_of(thread)
     if any(pattern.match(name) for pattern in test.allow) or (test.allow_daemons and thread.daemon):
         return True
-    return type(thread).__module__.partition(".")[0] in _TOOLS or _is_waiting(thread, frame)
+    return type(thread).__module__.partition(".")[0] in _TOOLS or _is_waiting(thread, frames)
 
 
-def _is_waiting(thread: threading.Thread, frame: FrameType | None) -> bool:
-    while frame is not None and frame.f_globals.get("__name__") == "threading":
-        frame = frame.f_back
+def _is_waiting(thread: threading.Thread, frames: list[FrameType]) -> bool:
+    frame = next((frame for frame in frames if frame.f_globals.get("__name__") != "threading"), None)
     if frame is None:
         return False
     waiting = _WAITING.get((frame.f_globals.get("__name__", ""), frame.f_code.co_name))

@@ -16,6 +16,8 @@ What it does not promise:
 - What happens after `run()` in a thread without hooks, such as the destruction of thread-locals, does not count as its
   life: to wait for that would cost more than the rest of the capture.
 - A forked child has a copy, which goes on there without the parent's other threads.
+- On a free-threaded build, the line that a thread executes is its innermost one, be it in the standard library, if the
+  thread is moving just then. See `_whereabouts` for the reason, and for the risk that remains.
 """
 
 from __future__ import annotations
@@ -25,15 +27,15 @@ import os
 import sys
 import threading
 from pathlib import Path
-from threading import get_ident
 from time import perf_counter
 from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._capture import Capture, Record, where
+from ._capture import Capture, Record
 from ._saving import render, suffix
 from ._summary import counts
 from ._threads import ident_of
+from ._whereabouts import innermost, stacks
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -244,12 +246,8 @@ class Timeline:
             ended = list(capture.ended)
             alive = capture.meet(foreign=True)
             live += [item for item in list(capture.live.items()) if item[1].started is None]
-            frames = sys._current_frames()
-            try:
-                now = perf_counter()
-                records, ends, places = _sort_out(live, ended, alive, frames, now)
-            finally:
-                del frames  # it has our own frame, which has it
+            now = perf_counter()
+            records, ends, places = _sort_out(live, ended, alive, stacks(set(sys._current_frames())), now)
             main = capture.live.get(id(threading.main_thread()))
             records.sort(key=lambda record: (record.number is None, record.number, record.started or 0.0))
             for record in records:
@@ -298,13 +296,12 @@ def _sort_out(
     live: list[tuple[int, Record]],
     ended: list[Record],
     alive: dict[int, threading.Thread],
-    frames: dict[int, FrameType],
+    frames: dict[int, list[FrameType]],
     now: float,
 ) -> tuple[list[Record], dict[Record, float | None], dict[Record, Place | None]]:
     """The records of the threads that were there; when those that have ended did; and where the others are."""
     ends: dict[Record, float | None] = {record: record.ended for record in ended}
     places: dict[Record, Place | None] = {}
-    here = get_ident()
     for key, record in live:
         thread = alive.get(key)
         if isinstance(thread, threading._DummyThread) and ident_of(thread) not in frames:
@@ -313,13 +310,13 @@ def _sort_out(
             ends[record] = record.ended
         elif thread is not None:
             record.describe(thread)
-            places[record] = _here(frames.get(record.ident), ours=record.ident == here)
+            places[record] = _here(frames.get(record.ident))
         elif record.run_ended is not None:  # its hooks are being run, or it could not be attached
             frame = frames.get(record.ident)
             if frame is None:
                 ends[record] = record.run_ended
             else:
-                places[record] = _here(frame, ours=False)
+                places[record] = _here(frame)
         elif record.started is None:  # it has ended unnoticed
             ends[record] = now
         # Or else it could not be started, or is just about to be.
@@ -336,9 +333,12 @@ def _place(code: CodeType, lasti: int) -> Place:
     return Place(code.co_filename, line, getattr(code, "co_qualname", code.co_name))
 
 
-def _here(frame: FrameType | None, *, ours: bool) -> Place | None:
-    found = where(frame, ours=ours)
-    return None if found is None else _place(*found)
+def _here(frames: list[FrameType] | None) -> Place | None:
+    """The innermost line outside the standard library, since what waits there does so for somebody."""
+    if not frames:
+        return None
+    frame = innermost(frames, sys.stdlib_module_names)
+    return _place(frame.f_code, frame.f_lasti)
 
 
 def _raised(name: str, message: str, code: CodeType | None, lasti: int) -> Raised:

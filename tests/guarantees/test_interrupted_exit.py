@@ -17,15 +17,18 @@ Run = Callable[..., Any]
 SOURCE = """
 from threadhooks import _shutdown
 
+entered = {name: threading.Event() for name in ("announcing_shutdown", "_wait_for_workers", "join")}
+
+def tell(frame, event, arg):
+    if event == "call" and frame.f_code.co_name in entered:
+        entered[frame.f_code.co_name].set()
+
 def main_is_in(name):
-    while True:
-        frame = sys._current_frames()[threading.main_thread().ident]
-        while frame is not None and frame.f_code.co_name != name:
-            frame = frame.f_back
-        if frame is not None:
-            time.sleep(0.1)  # it may be on its way to the lock
-            return
-        time.sleep(0.01)
+    # It tells so itself: to read the frames of a thread that runs may crash a free-threaded build.
+    entered[name].wait()
+    time.sleep(0.1)  # it may be on its way to the lock
+
+sys.setprofile(tell)
 
 def interrupts():
     main_is_in("announcing_shutdown")
