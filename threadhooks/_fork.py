@@ -15,7 +15,8 @@ Guarantees:
 
 What it does not promise:
 
-- A fork made by C code that does not call Python's handlers is noticed at the next call of `check`, not before.
+- A fork made by C code that does not call Python's handlers is noticed by those who call `check` without asking
+  `unsettled` first, not by others.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _checking = 0  # the process in which `check` is under way
 _tables: list[tuple[dict[Any, Any], Callable[[Any, Any], int]]] = []
 _repairs: list[Callable[[], object]] = []
 # Not empty from just before a fork until its child has been put right. To ask for the process's id is a call of the
-# kernel: what is too fast for that, and looks at no attachment of its own thread, asks this instead, and then `check`.
+# kernel: what is too fast for that, or is done for every thread, asks this instead, and then `check`.
 unsettled: list[None] = []
 
 

@@ -49,7 +49,7 @@ from ._attached import by_key as _attached
 from ._attached import forget, is_over, lose, remember_end, repair
 from ._attachment import GREEN, Attachment, ThreadInfo
 from ._fork import check as check_process
-from ._fork import forked, in_child, own_thread_only
+from ._fork import forked, in_child, own_thread_only, unsettled
 from ._report import report
 from ._threads import is_foreign, is_main, starting_here
 
@@ -126,7 +126,8 @@ def _exiting_here() -> Attachment | None:
 
 def _attach() -> Attachment:
     """The long way round: for a thread that is not attached yet, that has forked, or of which something was asked."""
-    check_process()
+    if unsettled:
+        check_process()
     ident, native_id = get_ident(), get_native_id()
     known = _known(ident, native_id)
     if known is not None:

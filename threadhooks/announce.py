@@ -37,7 +37,7 @@ from typing import Any
 from ._attached import announcing, by_key
 from ._attachment import Attachment, ThreadInfo
 from ._fork import check as check_process
-from ._fork import in_child, own_thread_only
+from ._fork import in_child, own_thread_only, unsettled
 from ._over import of_all, of_one
 from ._report import describe, report
 from ._sentinel import attached_here, current
@@ -262,7 +262,7 @@ def _wrap(found: Any) -> Any:
 
     @functools.wraps(found)
     def announcing_start(self: threading.Thread, *args: Any, **kwargs: Any) -> Any:
-        if _blocks:
+        if unsettled:
             check_process()  # a forked child doesn't execute other threads' blocks
         key, here = id(self), get_ident()
         # A wrapper of ours may be beneath another one, with a tool in between.
