@@ -72,6 +72,9 @@ class _Segment:
                 ref._thread_callback = None  # a dead reference keeps nothing alive
             except (AttributeError, TypeError):
                 callback = _take_callback(ref)
+            except Exception as error:  # noqa: BLE001 - what its class raises; or an exception from outside
+                callback = _take_callback(ref)
+                self.failed(error, callback or ref)
             if callback is not None:
                 try:
                     callback(ref)
@@ -91,11 +94,12 @@ class _Segment:
 
 
 def _take_callback(ref: Any) -> Any:
+    # Not by what its class makes of attributes: that may forbid it, or raise.
     try:
-        callback = ref._thread_callback
+        callback = object.__getattribute__(ref, "_thread_callback")
     except AttributeError:  # it was being made, by a thread that is not here after a fork
         return None
-    object.__setattr__(ref, "_thread_callback", None)  # its class may forbid it, but not to us
+    object.__setattr__(ref, "_thread_callback", None)
     return callback
 
 

@@ -59,9 +59,9 @@ class ref(weakref.ref[Any]):  # noqa: N801 - threadref's name, and weakref's
         attachment = current()
         stack = attachment.late
         self = _new_reference(cls, stack.top or open_segment(stack, attachment.thread, attachment.failed))
-        try:
+        if cls is ref:
             self._thread_callback = callback
-        except (AttributeError, TypeError):  # a subclass forbids it, but not to us
+        else:  # whatever the class makes of attributes
             object.__setattr__(self, "_thread_callback", callback)
         return self
 

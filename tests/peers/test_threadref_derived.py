@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import threadref as pypi
 from contract import result_of
 
 
@@ -198,6 +199,39 @@ def test_subclass_that_answers_for_every_attribute(threadref: ModuleType) -> Non
         assert (blank.peek(), blank.detach(), blank()) == (None, None, None)
 
     result_of(body)
+
+
+def test_subclass_that_sets_nothing(threadref: ModuleType, errors: list[BaseException]) -> None:
+    """The hooks of a subclass whose `__setattr__` does nothing are called all the same."""
+    calls: list[Any] = []
+
+    class Reference(threadref.ref):  # type: ignore[name-defined,misc]
+        def __setattr__(self, name: str, value: object) -> None: ...
+
+    class Finalizer(threadref.finalize):  # type: ignore[name-defined,misc]
+        def __setattr__(self, name: str, value: object) -> None: ...
+
+    reference, _ = result_of(lambda: (Reference(calls.append), Finalizer(calls.append, "called")))
+    assert calls == ["called", reference]
+    assert errors == []
+
+
+def test_subclass_that_raises_for_each_attribute(threadref: ModuleType, errors: list[BaseException]) -> None:
+    """The callback of a reference whose `__getattribute__` raises is called, and so are those of its neighbours.
+
+    Ours reports what was raised.
+    """
+    calls: list[Any] = []
+
+    class Reference(threadref.ref):  # type: ignore[name-defined,misc]
+        def __getattribute__(self, name: str) -> Any:
+            raise ValueError(name)
+
+    references = result_of(
+        lambda: (threadref.ref(calls.append), Reference(lambda _: calls.append(0)), threadref.ref(calls.append))
+    )
+    assert calls == [references[2], 0, references[0]]
+    assert [str(error) for error in errors] == ([] if threadref is pypi else ["_thread_callback"])
 
 
 def test_subclass_that_guards_its_attributes(threadref: ModuleType) -> None:

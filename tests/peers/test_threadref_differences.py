@@ -16,21 +16,6 @@ from support import forks
 from threadhooks import threadref as ours
 
 
-def test_subclass_that_sets_nothing(threadref: ModuleType, errors: list[BaseException]) -> None:
-    """Our references keep the callback as an attribute: that of a subclass that sets nothing is never called."""
-    calls: list[Any] = []
-
-    class Reference(threadref.ref):  # type: ignore[name-defined,misc]
-        def __setattr__(self, name: str, value: object) -> None: ...
-
-    class Finalizer(threadref.finalize):  # type: ignore[name-defined,misc]
-        def __setattr__(self, name: str, value: object) -> None: ...
-
-    reference, _ = result_of(lambda: (Reference(calls.append), Finalizer(calls.append, "called")))
-    assert calls == (["called", reference] if threadref is pypi else ["called"])
-    assert errors == []
-
-
 def test_subclass_with_another_equality(threadref: ModuleType) -> None:
     """Finalizers that say that they are equal are one in PyPI's: the later one replaces the earlier. Ours are two."""
     calls: list[int] = []
