@@ -10,7 +10,6 @@ Guarantees:
 
 from __future__ import annotations
 
-import re
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -73,7 +72,9 @@ def load_plugins() -> list[Plugin]:
     raised. Plugins that an earlier call has loaded stay as they are while they are open. All this happens in the
     calling thread.
     """
-    from importlib.metadata import distributions  # slow to import, and seldom needed
+    # Slow to import, and seldom needed.
+    import re
+    from importlib.metadata import distributions
 
     plugins = []
     seen: set[str] = set()
