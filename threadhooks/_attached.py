@@ -14,6 +14,7 @@ import warnings
 from contextlib import suppress
 
 from ._attachment import GREEN, Attachment, ThreadInfo
+from ._connections import was_a_sender
 from ._fork import ParentsOwn, own_thread_only
 from ._fork import check as check_process
 from ._over import of_all, of_one, tell
@@ -118,7 +119,7 @@ def forget(attachment: Attachment) -> None:
     if announcing.get(attachment.ident) is attachment:  # a block that was left open
         announcing.pop(attachment.ident, None)
     if thread is not None:
-        if thread_exited.buckets or thread_exiting.buckets or thread_started.buckets:
+        if was_a_sender(thread):
             for signal in (thread_started, thread_exiting, thread_exited):
                 signal.forget(thread)
         if of_all or of_one:  # last, when who looks for the thread does not find it

@@ -316,3 +316,8 @@ def _has_exited(thread: object) -> bool:
     if ident is None or (limbo and any(starting is thread for starting in list(limbo.values()))):
         return False
     return threading._active.get(ident) is not thread  # type: ignore[attr-defined]
+
+
+def was_a_sender(thread: object, getattribute: Callable[[object, str], Any] = object.__getattribute__) -> bool:
+    """Whether anything was ever connected to a thread alone: what is left of that goes as the thread is forgotten."""
+    return _ATTRIBUTE in getattribute(thread, "__dict__")  # `attributes`, written out: each exit asks
