@@ -309,6 +309,18 @@ def test_an_exiting_thread_has_not_exited() -> None:
     assert [ref() for ref in alive] == [None] * 3
 
 
+def test_nothing_stays_on_a_thread_that_was_connected_to() -> None:
+    """Not even if its receiver was disconnected before it exited."""
+    receiver = Receiver("gone")
+
+    def body() -> None:
+        threadhooks.attach()
+        thread_exited.connect(receiver, sender=threading.current_thread())
+        thread_exited.disconnect(receiver, threading.current_thread())
+
+    assert not any("_threadhooks" in name for name in vars(in_thread(body)))
+
+
 def test_a_thread_that_is_being_started_has_not_exited() -> None:
     """A thread that knows its ident already, and is not yet among the active ones, can be connected to."""
     receiver = Receiver("told")
