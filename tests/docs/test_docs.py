@@ -37,7 +37,7 @@ def test_examples(name: str, program: Callable[..., Any]) -> None:
     for code, output in EXAMPLE.findall(TEXTS[name]):
         source.append(code)
         if output:
-            source.append(f"print({MARK!r})\n")
+            source.append(f"if __name__ == '__main__': print({MARK!r})\n")  # not in a child that imports it
             expected += f"{output}{MARK}\n"
     result = program("".join(source))
     if re.match(r".*^ModuleNotFoundError: No module named '(?!threadhooks)", result.err, re.MULTILINE | re.DOTALL):

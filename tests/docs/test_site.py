@@ -33,7 +33,7 @@ SEARCHES = {
     "pytest": "how-to/pytest",
     "leak": "how-to/leaked-threads",
     "connection": "how-to/connections",
-    "fork": "faq",
+    "fork": "how-to/processes",
 }
 
 
