@@ -65,7 +65,7 @@ class PerThread(Generic[P, T_co]):
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T_co:
         """Return the current thread's value for these arguments; open it if there is none yet."""
         if not args and not kwargs:  # as _find() does it, in half the time
-            known: Value | None = current().values.get(self)
+            known: Value | None = current().values.get(self._opened)
             if known is not None and not known.retired:
                 return known.value  # type: ignore[no-any-return]
         return self._get(None, args, kwargs)  # type: ignore[no-any-return]
@@ -141,17 +141,18 @@ class PerThread(Generic[P, T_co]):
         self, attachment: Attachment, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Value | None, object, object]:
         """The value, if it is open, and what it is found by: a place in the thread's table, and the arguments."""
-        # The key of the place has none of the user's objects in it. Their `__hash__` and `__eq__` may fail, or give
-        # something else, by the time when the value is closed.
+        # The key of the place has none of the user's objects in it, nor a resource, of which there may be a derived
+        # class. Their `__hash__` and `__eq__` may fail, or give something else, by the time when the value is closed.
         key: object
+        opened = self._opened
         arguments: object = args
         if kwargs:
             arguments = args, frozenset(kwargs.items())
-            key = self, id(instance), hash(arguments), "named"  # no other call has such a key
+            key = opened, id(instance), hash(arguments), "named"  # no other call has such a key
         elif args:
-            key = self, id(instance), hash(arguments)
+            key = opened, id(instance), hash(arguments)
         else:
-            key = self if instance is None else (self, id(instance))
+            key = opened if instance is None else (opened, id(instance))
         known: Value | None = attachment.values.get(key)
         while known is not None:
             owner = known.owner

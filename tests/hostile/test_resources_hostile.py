@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -144,6 +145,26 @@ class Unfriendly:
     def resource(self) -> Iterator[object]:
         yield object()
         raise OSError
+
+
+def test_resources_of_a_class_that_takes_them_for_equal() -> None:
+    """Each has its own values, whatever a derived class says of equality; it need not even be hashable."""
+
+    class Equal(threadhooks.PerThread[[], Any]):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    first, second = (Equal(functools.partial(nullcontext, name)) for name in ("first", "second"))
+
+    def body() -> None:
+        for _ in range(2):
+            assert (first(), second()) == ("first", "second")
+        first.close()
+        assert second() == "second"
+
+    in_thread(body)
 
 
 def test_an_instance_that_fights(failures: list[Any]) -> None:

@@ -195,7 +195,7 @@ def test_instances_that_die_without_an_end(log: Log) -> None:
         worker.do(another)
         assert Counter(event for event, _ in log) == {"opened": 100, "closed": 100}
         (attachment,) = [found for found in attached() if found.thread is worker.thread]
-        assert list(attachment.values) == [another]
+        assert [value.resource for value in attachment.values.values()] == [another]
         assert attachment.asked == []
     assert len(_values._owners) == before
 
