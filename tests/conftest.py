@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,9 @@ from programs import ENDS, FORKS
 from support import Log
 
 from threadhooks import Plugin, ThreadSignal, thread_exited, thread_exiting, thread_started
+
+# A shell that runs the tests in the background has Ctrl-C ignored by them, and so by all programs that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Result(NamedTuple):
