@@ -1,16 +1,17 @@
-"""What can be said of a thread from outside: its name, what it runs, which line started it, and where it is now.
+"""What can be found out about a thread from outside: name, what it runs, which line started it, and where it is now.
 
 Guarantees:
 
-- A thread whose name raises has one, too.
-- Nothing is kept: answers are texts and numbers, except those of `stacks`, which the caller should soon let go of.
+- A thread whose `name` raises still gets a name.
+- Nothing is kept: answers are texts and numbers, except for frames, which the caller should soon let go of.
 
 What it does not promise:
 
-- On a free-threaded build, a thread that runs changes its frames while another one reads them. What `f_back` gives may
-  then be another frame's memory: an ``f_globals`` that was an integer was seen in one of 36,000 looks, and a crash of
-  the interpreter. (CPython's `faulthandler` leaves other threads out there, for that reason.) So we go outwards from
-  the innermost frame only in threads that seem to be at rest. One that wakes up just then may still be misread.
+- On a free-threaded build, a running thread changes its frames while another one reads them. What `f_back` gives may
+  then be another frame's memory: in 36,000 looks, we once saw an ``f_globals`` that was an integer; we also saw the
+  interpreter crash. (For that reason, CPython's `faulthandler` omits other threads on such builds.) So we go outwards
+  from the innermost frame only in threads that seem to be at rest. One that wakes up just then may still be misread,
+  or crash the interpreter.
 """
 
 from __future__ import annotations
