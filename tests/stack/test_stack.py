@@ -161,11 +161,15 @@ def test_an_endless_loop_ends(references: int, entries: int, failures: Failures,
         for _ in range(entries):
             stack.add(object(), again)
 
+    def waits(_: object) -> None:
+        ran.append("reference")
+        stack.add(object(), again)
+
     stack.add("first", lambda: ran.append("entry"))
-    kept.append(Reference(stack, lambda _: ran.append("reference")))
+    kept.extend(Reference(stack, waits) for _ in range(3))
     stack.add("loop", again)
     stack.unwind(failed)
-    assert (ran.count("entry"), ran.count("reference")) == (1, 1)
+    assert (ran.count("entry"), ran.count("reference")) == (1, 3)
     assert MOST_ADDED_MEANWHILE <= len(ran) <= 4 * MOST_ADDED_MEANWHILE
     [(error, hook)] = failures
     assert isinstance(error, RuntimeError)
