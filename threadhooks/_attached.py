@@ -43,10 +43,10 @@ def attached() -> list[Attachment]:
         thread = attachment.thread
         if thread is None:
             continue
-        if has_ended(thread):
-            lose(attachment, "was cut short")
-        else:
+        if not has_ended(thread):
             found.append(attachment)
+        elif attachment.thread is not None:  # or else its exit was just being completed
+            lose(attachment, "was cut short")
     return found
 
 

@@ -131,6 +131,8 @@ class Attachment:
             )
             if failure is not None:  # reported last: the reporter may ask for the record
                 report(failure, type(thread), thread)
+        if info.announced != self.announced:  # its start was announced while another thread made the record
+            info = self.info = info._replace(announced=self.announced)
         return info
 
     def failed(self, error: BaseException, hook: object) -> None:
@@ -190,9 +192,7 @@ class Attachment:
         self.ran = False
         if thread_started.is_muted or not thread_started.has_receivers_for(self.thread):
             return
-        self.announced = True
-        if self.info is not None:  # it has been attached before
-            self.info = self.info._replace(announced=True)
+        self.announced = True  # and so will its record be, which may be there already: see describe()
         self.receivers = None
         self.persist(self._send, thread_started)
         self.receivers = None

@@ -24,11 +24,12 @@ from contextlib import AbstractContextManager
 from threading import get_ident
 from time import perf_counter
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._attachment import Attachment
 from ._report import describe, watchers
 from ._sentinel import after_exit
+from ._threads import is_foreign
 from .announce import after_run, before_start, installed
 from .plugins import Plugin
 
@@ -65,6 +66,7 @@ class Record:
         "foreign",
         "ident",
         "lasti",
+        "left_out",
         "name",
         "native_id",
         "number",
@@ -75,6 +77,7 @@ class Record:
     )
 
     number: int | None  # given when somebody looks
+    left_out: bool | None  # whether it was only counted
     parent: Record | None
     code: CodeType | None  # and `lasti`: the instruction that called start(). Its line would have to be looked up
     lasti: int
@@ -97,7 +100,16 @@ class Record:
         self.daemon = known._daemonic
         self.ident = known._ident or 0
         self.native_id = known._native_id
-        self.foreign = isinstance(thread, threading._DummyThread)
+        self.foreign = is_foreign(thread)
+
+
+class LeftOut(NamedTuple):
+    """What is not kept, but counted."""
+
+    threads: int
+    crashed: int
+    failures: int
+    most_at_once: int  # noted since something was left out: without it, the records tell
 
 
 class Capture:
@@ -107,7 +119,10 @@ class Capture:
         self.limit = limit
         self.began = 0.0  # by time.time()
         self.zero = 0.0  # the same moment, by perf_counter()
-        self.live: dict[int, Record] = {}  # by the id() of the thread: of those that have not ended, as far as we know
+        # By the id() of the thread: of those that have not ended, as far as we know. Who moves one to `ended` puts it
+        # there first, so that one who looks here and then there finds it.
+        self.live: dict[int, Record] = {}
+        self.begun: dict[int, None] | None = None  # while we begin: the id() of the threads that are started meanwhile
         self.ended: list[Record] = []
         # The record of the thread, when, the hook, its plugin, and what it raised.
         self.failures: list[tuple[Record | None, float, str, str | None, str]] = []
@@ -115,10 +130,7 @@ class Capture:
         # free-threaded build both take the last place. A finalizer in the thread that holds it may come here as well.
         self.lock = threading.RLock()
         self.looking = threading.RLock()  # held by those who look, which takes longer: no thread that ends waits for it
-        self.left_out = 0
-        self.left_out_crashed = 0
-        self.left_out_failures = 0
-        self.most_at_once = 0  # counted since something was left out: without it, the records tell
+        self.left_out = LeftOut(0, 0, 0, 0)
         self._installed: AbstractContextManager[None] = installed()
 
     def start(self) -> None:
@@ -130,8 +142,10 @@ class Capture:
         after_run[self] = self._ran
         after_exit[self] = self._exited
         watchers[self] = self._failed
-        self.meet(foreign=False)
+        self.begun = {}
         self._installed.__enter__()
+        self.meet(foreign=False)  # now that none is missed that is started
+        self.begun = None
 
     def stop(self) -> None:
         """Stop listening."""
@@ -142,16 +156,22 @@ class Capture:
         watchers.pop(self, None)
         _open.pop(self, None)
 
-    def meet(self, *, foreign: bool) -> dict[int, threading.Thread]:
-        """Note the threads that are alive and were not seen to start; return all that are alive, by their `id()`.
+    def meet(self, *, foreign: bool) -> None:
+        """Note the threads that are alive and were not seen to start.
 
         If `foreign` is true, only foreign ones: of the others, one that has no record has just ended its `run()`.
         """
-        alive = {id(thread): thread for thread in threading.enumerate()}
-        for key, thread in alive.items():
-            if key not in self.live and (not foreign or isinstance(thread, threading._DummyThread)):
-                self.live.setdefault(key, _found(thread))
-        return alive
+        for thread in threading.enumerate():
+            key = id(thread)
+            by_threading = not is_foreign(thread)
+            if key in self.live or (by_threading and (foreign or key in (self.begun or ()))):
+                continue
+            record = _found(thread)
+            with (
+                self.lock
+            ):  # it may be exiting just now: then it leaves that table first, and looks for its record next
+                if by_threading or _active.get(record.ident) is thread:
+                    self.live.setdefault(key, record)
 
     # The rest is called in every thread, from finalizers, too.
 
@@ -162,7 +182,7 @@ class Capture:
         record = Record()
         record.code = frame.f_code
         record.lasti = frame.f_lasti
-        record.number = record.run_ended = record.ended = record.exception = None
+        record.number = record.left_out = record.run_ended = record.ended = record.exception = None
         try:  # here, since threading deletes it as run() ends
             target = thread._target
             record.target = target.__module__, target.__qualname__
@@ -172,6 +192,8 @@ class Capture:
         # Not current_thread(), which would make a dummy for a foreign thread.
         record.parent = live.get(id(_active.get(get_ident())))
         key = id(thread)
+        if self.begun is not None:
+            self.begun[key] = None
         if key in live:
             self._bury(live.pop(key, None))
         record.started = perf_counter()
@@ -179,8 +201,8 @@ class Capture:
 
     def _ran(self, thread: Any, error: BaseException | None, attached: bool) -> None:
         now = perf_counter()
-        live = self.live
-        record = live.get(id(thread)) if attached else live.pop(id(thread), None)
+        key = id(thread)
+        record = self.live.get(key)
         if record is None:
             return
         # This is record.describe(thread), written out for speed.
@@ -195,17 +217,21 @@ class Capture:
         if not attached:
             record.ended = now
             self._keep(record)
+            self.live.pop(key, None)
 
     def _exited(self, attachment: Attachment) -> None:
         thread = attachment.thread
         if thread is None:
             return
-        record = self.live.pop(id(thread), None)
+        key = id(thread)
+        record = self.live.get(key)
         if record is None:
-            if not isinstance(thread, threading._DummyThread):  # it was seen to end with its run()
+            if not is_foreign(thread):  # it was seen to end with its run()
                 return
-            record = _found(thread)
-        if record.started is None and attachment.attached_at >= self.began:
+            found = _found(thread)
+            with self.lock:  # see meet()
+                record = self.live.setdefault(key, found)
+        if record.started is None and record.foreign and attachment.attached_at >= self.began:
             record.started = self.zero + attachment.attached_at - self.began
         if record.run_ended is None:
             record.describe(thread)
@@ -213,6 +239,7 @@ class Capture:
         record.native_id = attachment.native_id
         record.ended = perf_counter()
         self._keep(record)
+        self.live.pop(key, None)
 
     def _failed(self, error: BaseException, hook: object, thread: threading.Thread | None) -> None:
         now = perf_counter()
@@ -226,17 +253,18 @@ class Capture:
             if len(self.failures) < self.limit:
                 self.failures.append((record, now, name, plugin, f"{kind}: {message}" if message else kind))
             else:
-                self.left_out_failures += 1
+                self.left_out = self.left_out._replace(failures=self.left_out.failures + 1)
 
     def _keep(self, record: Record) -> None:
         with self.lock:
             if len(self.ended) < self.limit:
                 self.ended.append(record)
                 return
+            record.left_out = True
             record.parent = None  # or else each thread would keep the record of the one that started it, without an end
-            self.left_out += 1
-            self.left_out_crashed += record.exception is not None
-            self.most_at_once = max(self.most_at_once, len(self.live))  # with this thread, without the main one
+            threads, crashed, failures, most = self.left_out
+            most = max(most, len(self.live) - 1)  # without the main thread
+            self.left_out = LeftOut(threads + 1, crashed + (record.exception is not None), failures, most)
 
     def _bury(self, record: Record | None) -> None:
         # Another thread has its id(): it has ended unnoticed. If it is not older than the capture, it could not be
@@ -251,7 +279,7 @@ def _found(thread: threading.Thread) -> Record:
     record = Record()
     record.code = record.parent = None
     record.lasti = 0
-    record.number = record.started = record.run_ended = record.ended = record.exception = None
+    record.number = record.left_out = record.started = record.run_ended = record.ended = record.exception = None
     record.target = _target(thread)
     record.describe(thread)
     return record
@@ -267,7 +295,7 @@ def _target(thread: threading.Thread) -> tuple[object, object] | None:
             target = getattr(target, "func")  # noqa: B009
         if target is None:
             target = type(thread).run
-            if target is threading.Thread.run or isinstance(thread, threading._DummyThread):
+            if target is threading.Thread.run or is_foreign(thread):
                 return None
         if not isinstance(getattr(target, "__qualname__", None), str):
             target = type(target)

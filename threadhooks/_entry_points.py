@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from ._fork import own_thread_only
 from ._report import check_hook, report
 from .plugins import Plugin
 
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 _GROUP = "threadhooks"
 
 _loaded: dict[tuple[str, str], Plugin] = {}  # by name and value of the entry point
-_reported: set[tuple[str, str]] = set()  # the sources of failures, and what they were
+_reported: dict[tuple[str, str], object] = {}  # the sources of failures, and what they were
+# By the same, with the ident of the thread that is loading it: neither its own code nor another thread begins, too.
+_loading: dict[tuple[str, str], tuple[int, object]] = own_thread_only({}, lambda key, claim: claim[0])
 
 
 class _Source:
@@ -48,8 +52,8 @@ class _Source:
     def report(self, error: BaseException) -> None:
         """Report what it raised, unless that was done at an earlier call."""
         failure = repr(self), _text(error)
-        if failure not in _reported:
-            _reported.add(failure)
+        token = object()
+        if _reported.setdefault(failure, token) is token:
             report(error, self, threading.current_thread())
 
 
@@ -103,12 +107,14 @@ def load_plugins() -> list[Plugin]:
 def _load(entry_point: EntryPoint, source: _Source) -> Plugin | None:
     """Load one; `None` if that is done already, if it fails, or if it closes itself."""
     key = entry_point.name, entry_point.value
-    known = _loaded.get(key)
-    if known is not None and not known.closed:
+    claim = get_ident(), object()
+    if _loading.setdefault(key, claim) is not claim:
         return None
     plugin = None
     try:
-        # It counts as loaded from now on, so that its own code, or another thread, may load plugins meanwhile.
+        known = _loaded.get(key)
+        if known is not None and not known.closed:
+            return None
         plugin = _loaded[key] = Plugin(entry_point.name)
         setup: Any = entry_point.load()
         check_hook(setup)
@@ -122,4 +128,6 @@ def _load(entry_point: EntryPoint, source: _Source) -> Plugin | None:
             error = ImportError(f"{entry_point.value} raised SystemExit: {error}").with_traceback(error.__traceback__)
         source.report(error)
         return None
+    finally:
+        _loading.pop(key, None)
     return plugin if not plugin.closed else None

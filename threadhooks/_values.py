@@ -127,6 +127,8 @@ class Value(ParentsOwn):
         self.opened.values[self] = None
         if self.owner is not None:
             self.owner.values[self] = None
+        if self not in attachment.late.entries and self not in attachment.early.entries:
+            self._unlist()  # another thread has found it, and closed it, before it was in all of these
 
     def retire(self) -> None:
         """Have its thread close it when that next has to do with us. May be called in any thread."""
@@ -150,9 +152,7 @@ class Value(ParentsOwn):
     def close(self, error: BaseException | None) -> None:
         """Close it; it has been taken off the stack."""
         self.retired = True
-        self.opened.values.pop(self, None)
-        if self.owner is not None:
-            self.owner.values.pop(self, None)
+        self._unlist()
         if self.attachment.is_here():
             self._forget()
         else:
@@ -165,6 +165,12 @@ class Value(ParentsOwn):
                 self.manager.__exit__(type(error), error, traceback)
             finally:
                 error.__traceback__ = traceback  # on 3.10, a frame of contextlib's would keep the error
+
+    def _unlist(self) -> None:
+        """Let nobody find it who closes what is open of its resource, or for its owner."""
+        self.opened.values.pop(self, None)
+        if self.owner is not None:
+            self.owner.values.pop(self, None)
 
     def _forget(self) -> None:
         """Take it out of its thread's table, in that thread.

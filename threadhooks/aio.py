@@ -183,7 +183,7 @@ class Exits:
     async def __anext__(self) -> ThreadInfo:
         if not self._closed:
             info = await self._queue.get()
-            if info is not None:
+            if info is not None and not self._closed:
                 return info
             self._queue.put_nowait(None)  # for the next task that waits
         raise StopAsyncIteration

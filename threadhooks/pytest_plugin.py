@@ -190,7 +190,8 @@ class ThreadLeaks:
             left = self._wait(test)
             self._share(test)
             self._share(None)  # those that were still at work for the fixture when its setup ended
-            failures = test.failures
+            self._test = None  # what fails from now on goes where it would go without us
+            failures = list(test.failures)
             heads = []
             if left:
                 threads = "a thread" if len(left) == 1 else f"{len(left)} threads"
@@ -228,8 +229,14 @@ class ThreadLeaks:
 
     def _left(self, test: _Test) -> list[threading.Thread]:
         starts = self._starts
-        # By the record first: a thread that is being torn down has left enumerate().
-        threads = [start.thread() for start in list(starts.values()) if start.test is test]
+        # By the record first: a thread that is being torn down has left enumerate(). And again, if none of these is
+        # alive: the last thing that a thread did may have been to start another one.
+        threads: list[threading.Thread | None] = []
+        while not any(thread is not None and is_alive(thread) for thread in threads):
+            known = len(threads)
+            threads = [start.thread() for start in list(starts.values()) if start.test is test]
+            if len(threads) <= known:
+                break
         others = threading.enumerate()
         threads += [thread for thread in others if id(thread) not in starts and ident_of(thread) not in test.older]
         alive = [thread for thread in threads if thread is not None and is_alive(thread)]

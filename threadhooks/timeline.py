@@ -31,7 +31,7 @@ from time import perf_counter
 from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._capture import Capture, Record
+from ._capture import Capture, LeftOut, Record
 from ._saving import render, suffix
 from ._summary import counts
 from ._threads import ident_of
@@ -123,6 +123,7 @@ class _Seen(NamedTuple):
     duration: float
     lives: tuple[Life, ...]
     failures: tuple[Failure, ...]
+    left_out: LeftOut = LeftOut(0, 0, 0, 0)
 
 
 class Timeline:
@@ -161,13 +162,13 @@ class Timeline:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._final is not None:
-            return
-        self._capture.stop()
-        self._final = self._look()
-        self._capture.live = {}
-        self._capture.ended = []
-        self._capture.failures = []
+        with self._capture.looking:  # or else another thread would look at what is emptied here
+            if self._final is not None:
+                return
+            final = self._look()  # before we stop: a thread that ends after that is noted by nobody
+            self._capture.stop()
+            self._final = final
+            self._capture.live, self._capture.ended, self._capture.failures = {}, [], []
 
     def __repr__(self) -> str:
         state = "not begun" if not self._entered else "open" if self._final is None else "ended"
@@ -186,7 +187,7 @@ class Timeline:
     @property
     def left_out(self) -> int:
         """How many threads that have ended are missing from `threads`, because of `limit`."""
-        return self._capture.left_out
+        return self._capture.left_out.threads if self._final is None else self._final.left_out.threads
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain dicts and lists, for `json` or a table. `save` makes its files from this.
@@ -198,11 +199,11 @@ class Timeline:
         capture = self._capture
         threads = [_as_dict(life) for life in seen.lives]
         summary = counts(threads, seen.duration)
-        summary["started"] += capture.left_out
-        summary["ended"] += capture.left_out
-        summary["crashed"] += capture.left_out_crashed
-        summary["most_at_once"] = max(summary["most_at_once"], capture.most_at_once)
-        summary["hooks_failed"] = len(seen.failures) + capture.left_out_failures
+        summary["started"] += seen.left_out.threads
+        summary["ended"] += seen.left_out.threads
+        summary["crashed"] += seen.left_out.crashed
+        summary["most_at_once"] = max(summary["most_at_once"], seen.left_out.most_at_once)
+        summary["hooks_failed"] = len(seen.failures) + seen.left_out.failures
         return {
             "format": "threadhooks-timeline",
             "version": 1,
@@ -212,7 +213,7 @@ class Timeline:
             "began": capture.began,
             "duration": seen.duration,
             "limit": self._limit,
-            "left_out": capture.left_out,
+            "left_out": seen.left_out.threads,
             "summary": summary,
             "threads": threads,
             "hooks": [failure._asdict() for failure in seen.failures],
@@ -235,26 +236,27 @@ class Timeline:
         return f'<iframe srcdoc="{page}" title="Timeline of threads" style="width:100%;height:520px;border:0"></iframe>'
 
     def _seen(self) -> _Seen:
-        if self._final is not None:
-            return self._final
-        return self._look() if self._entered else _Seen(0.0, (), ())
+        with self._capture.looking:
+            return self._final or (self._look() if self._entered else _Seen(0.0, (), ()))
 
-    def _look(self) -> _Seen:
+    def _look(self) -> _Seen:  # by one thread at a time: it gives numbers
         capture = self._capture
-        with capture.looking:  # two may look at a time, and both give numbers
-            live = list(capture.live.items())  # before the others, since one may end just now
-            ended = list(capture.ended)
-            alive = capture.meet(foreign=True)
-            live += [item for item in list(capture.live.items()) if item[1].started is None]
-            now = perf_counter()
-            records, ends, places = _sort_out(live, ended, alive, stacks(set(sys._current_frames())), now)
-            main = capture.live.get(id(threading.main_thread()))
-            records.sort(key=lambda record: (record.number is None, record.number, record.started or 0.0))
-            for record in records:
-                if record.number is None:
-                    record.number = 0 if record is main else self._numbered
-                    self._numbered += record is not main
-            records.sort(key=lambda record: record.number or 0)
+        capture.meet(foreign=True)
+        live = list(capture.live.items())  # before the others, since one may end just now
+        with capture.lock:
+            ended, failed = list(capture.ended), list(capture.failures)
+            left_out = capture.left_out
+            live = [item for item in live if not item[1].left_out]  # or else it would be counted as well
+        alive = {id(thread): thread for thread in threading.enumerate()}
+        now = perf_counter()
+        records, ends, places = _sort_out(live, ended, alive, stacks(set(sys._current_frames())), now)
+        main = capture.live.get(id(threading.main_thread()))
+        records.sort(key=lambda record: (record.number is None, record.number, record.started or 0.0))
+        for record in records:
+            if record.number is None:
+                record.number = 0 if record is main else self._numbered
+                self._numbered += record is not main
+        records.sort(key=lambda record: record.number or 0)
         numbers = {record: record.number for record in records}
         lines: dict[tuple[CodeType, int], Place] = {}
         lives = []
@@ -284,9 +286,9 @@ class Timeline:
             )
         failures = (
             Failure(None if record is None else numbers.get(record), when - capture.zero, name, owner, error)
-            for record, when, name, owner, error in list(capture.failures)
+            for record, when, name, owner, error in failed
         )
-        return _Seen(now - capture.zero, tuple(lives), tuple(failures))
+        return _Seen(now - capture.zero, tuple(lives), tuple(failures), left_out)
 
     def _since(self, moment: float | None) -> float | None:
         return None if moment is None else max(0.0, moment - self._capture.zero)
