@@ -3,15 +3,13 @@
 Guarantees:
 
 - A thread whose `name` raises still gets a name.
-- Nothing is kept: answers are texts and numbers, except for frames, which the caller should soon let go of.
+- Nothing is kept: answers are texts and numbers.
+- No step is read of a thread that moves meanwhile.
 
 What it does not promise:
 
-- On a free-threaded build, a running thread changes its frames while another one reads them. What `f_back` gives may
-  then be another frame's memory: in 36,000 looks, we once saw an ``f_globals`` that was an integer; we also saw the
-  interpreter crash. (For that reason, CPython's `faulthandler` omits other threads on such builds.) So we go outwards
-  from the innermost frame only in threads that seem to be at rest. One that wakes up just then may still be misread,
-  or crash the interpreter.
+- On a free-threaded build, what other threads execute is known of the hundred newest threads only, of each up to a
+  hundred steps, with the bare names of the functions: we have it from `faulthandler`.
 """
 
 from __future__ import annotations
@@ -19,9 +17,9 @@ from __future__ import annotations
 import functools
 import linecache
 import os
+import re
 import sys
 import threading
-import time
 from collections.abc import Collection, Iterable, Iterator
 from itertools import dropwhile
 from threading import get_ident
@@ -30,8 +28,6 @@ from typing import NamedTuple
 
 from ._report import describe
 from ._threads import ident_of
-
-_STILL = 2  # how many times a thread must be found at the instruction where it was before
 
 
 class Line(NamedTuple):
@@ -54,70 +50,94 @@ class Line(NamedTuple):
         return linecache.getline(self.file, self.number).strip()
 
 
-def line_of(frames: Iterable[FrameType], skipped: Collection[str]) -> Line:
-    """The line that the innermost frame outside the `skipped` packages executes; or the innermost of all."""
-    frame = innermost(frames, skipped)
-    return Line(frame.f_code.co_filename, frame.f_lineno)
+class Step(NamedTuple):
+    """What one frame executes."""
+
+    module: str
+    function: str
+    file: str
+    line: int
 
 
-def innermost(frames: Iterable[FrameType], skipped: Collection[str]) -> FrameType:
-    """The innermost of the frames, of which there is one at least, outside the `skipped` packages; or of all."""
+def line_of(steps: Iterable[Step], skipped: Collection[str]) -> Line:
+    """The line of the innermost step outside the `skipped` packages; or of the innermost of all."""
+    step = innermost(steps, skipped)
+    return Line(step.file, step.line)
+
+
+def innermost(steps: Iterable[Step], skipped: Collection[str]) -> Step:
+    """The innermost of the steps, of which there is one at least, outside the `skipped` packages; or of all."""
     first = None
-    for frame in frames:
-        if package_of(frame) not in skipped:
-            return frame
-        first = first or frame
+    for step in steps:
+        if step.module.partition(".")[0] not in skipped:
+            return step
+        first = first or step
     assert first is not None
     return first
 
 
-def package_of(frame: FrameType) -> str:
-    """The top-level package whose code a frame executes."""
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
-
-
-def outwards(frame: FrameType | None) -> Iterator[FrameType]:
-    """A frame, the one that called it, and so on."""
+def outwards(frame: FrameType | None) -> Iterator[Step]:
+    """What a frame executes, then the one that called it, and so on."""
     while frame is not None:
-        yield frame
+        code = frame.f_code
+        name = getattr(code, "co_qualname", code.co_name)
+        yield Step(module_of(frame), name, code.co_filename, frame.f_lineno or code.co_firstlineno)
         frame = frame.f_back
 
 
-def stacks(idents: Collection[int | None]) -> dict[int, list[FrameType]]:
-    """The frames of the threads with these idents that execute Python code just now, by ident, innermost first.
+def module_of(frame: FrameType) -> str:
+    """The name of the module whose code a frame executes."""
+    return str(frame.f_globals.get("__name__", ""))
 
-    Those of the thread that asks begin where it has called this package. On a free-threaded build, which this keeps
-    waiting for some milliseconds at most, only the innermost one is there of a thread that is moving.
+
+def stacks(idents: Collection[int | None]) -> dict[int, list[Step]]:
+    """What the threads with these idents execute, of those that execute Python code just now; innermost step first.
+
+    That of the thread that asks begins where it has called this package.
     """
-    frames = _innermost_of(idents)
-    still = dict.fromkeys(frames, 0 if _without_gil() else _STILL)
-    for _ in range(10):
-        if all(times >= _STILL for times in still.values()):
-            break
-        at = {ident: (frame, frame.f_lasti) for ident, frame in frames.items()}
-        time.sleep(0.0003)
-        frames = _innermost_of(idents)
-        # At the same instruction once more, that may be a loop.
-        still = {
-            ident: still.get(ident, 0) + 1 if at.get(ident) == (frame, frame.f_lasti) else 0
-            for ident, frame in frames.items()
-        }
-    found = {ident: [*outwards(frame)] if still[ident] >= _STILL else [frame] for ident, frame in frames.items()}
-    if get_ident() in idents:
+    here = get_ident()
+    found = dict(_executed({ident for ident in idents if ident != here}))
+    if here in idents:
         ours = outwards(sys._getframe())
-        found[get_ident()] = [*dropwhile(lambda frame: package_of(frame) == "threadhooks", ours)]
+        found[here] = [*dropwhile(lambda step: step.module.partition(".")[0] == "threadhooks", ours)]
     return found
 
 
-def _innermost_of(idents: Collection[int | None]) -> dict[int, FrameType]:
-    # Without this very frame, which the dictionary of all has: in a variable here it would tie a cycle, which would
-    # keep every other thread's variables alive until the collector comes.
-    here = get_ident()
-    return {ident: frame for ident, frame in sys._current_frames().items() if ident in idents and ident != here}
+def _executed(idents: Collection[int | None]) -> Iterator[tuple[int, list[Step]]]:
+    if getattr(sys, "_is_gil_enabled", lambda: True)():
+        for ident, frame in sys._current_frames().items():
+            if ident in idents:
+                yield ident, [*outwards(frame)]
+        return
+    # Without the GIL, a thread changes its frames while another one reads them: a step outwards may lead into memory
+    # that is something else by now, and crash the interpreter. We saw it. faulthandler stops all threads to read them.
+    if sys.version_info < (3, 13, 2):  # but not in these
+        return
+    import faulthandler  # these are not needed elsewhere
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+        file.seek(0)
+        text = file.read().decode("utf-8", "replace")
+    for number, lines in re.findall(r"hread 0x([0-9a-f]+).*\n((?:  .*\n)*)", text):
+        ident = int(number, 16)
+        steps = [
+            Step(_module_in(file), function, file, int(line))
+            for file, line, function in re.findall(r'^  File "(.*)", line (\d+) in (.*)$', lines, re.MULTILINE)
+        ]
+        if steps and ident in idents:
+            yield ident, steps
 
 
-def _without_gil() -> bool:
-    return not getattr(sys, "_is_gil_enabled", lambda: True)()
+def _module_in(file: str) -> str:
+    """The name of the module in a file, if it is somewhere below `sys.path`, or frozen."""
+    if file.startswith("<frozen "):
+        return file[len("<frozen ") : -1]
+    for folder in sorted(sys.path, key=len, reverse=True):
+        if folder and file.startswith(os.path.join(folder, "")):
+            return os.path.splitext(os.path.relpath(file, folder))[0].replace(os.sep, ".")
+    return ""
 
 
 def thread_idents() -> set[int]:

@@ -29,13 +29,12 @@ import weakref
 from collections.abc import Generator, Iterable
 from threading import current_thread, get_ident
 from time import sleep
-from types import FrameType
 from typing import Any, NamedTuple
 
 import pytest
 
 from ._threads import ident_of
-from ._whereabouts import Line, is_alive, line_of, name_of, outwards, package_of, stacks, target_of, thread_idents
+from ._whereabouts import Line, Step, is_alive, line_of, module_of, name_of, outwards, stacks, target_of, thread_idents
 from .announce import before_start, installed
 
 
@@ -240,24 +239,24 @@ class ThreadLeaks:
         others = threading.enumerate()
         threads += [thread for thread in others if id(thread) not in starts and ident_of(thread) not in test.older]
         alive = [thread for thread in threads if thread is not None and is_alive(thread)]
-        frames = stacks({ident_of(thread) for thread in alive})
-        return [thread for thread in alive if not _is_allowed(thread, test, frames.get(ident_of(thread) or 0, []))]
+        steps = stacks({ident_of(thread) for thread in alive}) if alive else {}
+        return [thread for thread in alive if not _is_allowed(thread, test, steps.get(ident_of(thread) or 0, []))]
 
     def _share(self, test: _Test | None) -> None:
         """The idle workers that a test or a fixture leaves to a loop will work for the tests that follow: note it."""
         mine = [(key, start, start.thread()) for key, start in list(self._starts.items()) if start.test is test]
-        frames = stacks({ident_of(thread) for _, _, thread in mine if thread is not None})
+        steps = stacks({ident_of(thread) for _, _, thread in mine if thread is not None}) if mine else {}
         for key, start, thread in mine:
-            if thread is not None and _is_waiting(thread, frames.get(ident_of(thread) or 0, [])):
+            if thread is not None and _is_waiting(thread, steps.get(ident_of(thread) or 0, [])):
                 self._starts[key] = start._replace(test=_ANY)
 
     def _describe(self, threads: list[threading.Thread]) -> Iterable[str]:
         """A paragraph about each thread; or one about several, where it would be the same: the workers of a pool."""
-        frames = stacks({ident_of(thread) for thread in threads})
+        steps = stacks({ident_of(thread) for thread in threads}) if threads else {}
         alike: dict[tuple[str, ...], list[str]] = {}
         for thread in threads:
             start = self._starts.get(id(thread))
-            executed = frames.get(ident_of(thread) or 0)
+            executed = steps.get(ident_of(thread) or 0)
             lines = {}
             if start is not None:
                 lines["started"] = start.line
@@ -287,7 +286,7 @@ class ThreadLeaks:
     def _listen(self, args: threading.ExceptHookArgs) -> None:
         test, error, trace = self._test, args.exc_value, args.exc_traceback
         # What a hook raised was caught by us, what the body of a thread raised by `threading`.
-        ours = trace is not None and package_of(trace.tb_frame) == "threadhooks"
+        ours = trace is not None and module_of(trace.tb_frame).partition(".")[0] == "threadhooks"
         if test is None or test.mode == "off" or not ours or error is None:
             self._listener_before(args)
             return
@@ -323,18 +322,18 @@ _WAITING = {
 _TOOLS = {"IPython", "_pydevd_bundle", "debugpy", "pydevd", "tqdm"}
 
 
-def _is_allowed(thread: threading.Thread, test: _Test, frames: list[FrameType]) -> bool:
+def _is_allowed(thread: threading.Thread, test: _Test, steps: list[Step]) -> bool:
     name = name_of(thread)
     if any(pattern.match(name) for pattern in test.allow) or (test.allow_daemons and thread.daemon):
         return True
-    return type(thread).__module__.partition(".")[0] in _TOOLS or _is_waiting(thread, frames)
+    return type(thread).__module__.partition(".")[0] in _TOOLS or _is_waiting(thread, steps)
 
 
-def _is_waiting(thread: threading.Thread, frames: list[FrameType]) -> bool:
-    frame = next((frame for frame in frames if frame.f_globals.get("__name__") != "threading"), None)
-    if frame is None:
+def _is_waiting(thread: threading.Thread, steps: list[Step]) -> bool:
+    step = next((step for step in steps if step.module != "threading"), None)
+    if step is None:
         return False
-    waiting = _WAITING.get((frame.f_globals.get("__name__", ""), frame.f_code.co_name))
+    waiting = _WAITING.get((step.module, step.function.rpartition(".")[2]))
     return waiting is not None and waiting.match(name_of(thread)) is not None
 
 

@@ -16,8 +16,7 @@ What it does not promise:
 - What happens after `run()` in a thread without hooks, such as the destruction of thread-locals, does not count as its
   life: to wait for that would cost more than the rest of the capture.
 - A forked child has a copy, which goes on there without the parent's other threads.
-- On a free-threaded build, the line that a thread executes is its innermost one, be it in the standard library, if the
-  thread is moving just then. See `_whereabouts` for the reason, and for the risk that remains.
+- On a free-threaded build, the line that a thread executes is known of the hundred newest threads only.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ import sys
 import threading
 from pathlib import Path
 from time import perf_counter
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._capture import Capture, LeftOut, Record
 from ._saving import render, suffix
 from ._summary import counts
 from ._threads import ident_of
-from ._whereabouts import innermost, stacks
+from ._whereabouts import Step, innermost, stacks
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -298,7 +297,7 @@ def _sort_out(
     live: list[tuple[int, Record]],
     ended: list[Record],
     alive: dict[int, threading.Thread],
-    frames: dict[int, list[FrameType]],
+    steps: dict[int, list[Step]],
     now: float,
 ) -> tuple[list[Record], dict[Record, float | None], dict[Record, Place | None]]:
     """The records of the threads that were there; when those that have ended did; and where the others are."""
@@ -306,19 +305,19 @@ def _sort_out(
     places: dict[Record, Place | None] = {}
     for key, record in live:
         thread = alive.get(key)
-        if isinstance(thread, threading._DummyThread) and ident_of(thread) not in frames:
+        if isinstance(thread, threading._DummyThread) and ident_of(thread) not in steps:
             thread = None  # up to 3.12, threading.enumerate() has it for ever
         if record.ended is not None:  # just now
             ends[record] = record.ended
         elif thread is not None:
             record.describe(thread)
-            places[record] = _here(frames.get(record.ident))
+            places[record] = _here(steps.get(record.ident))
         elif record.run_ended is not None:  # its hooks are being run, or it could not be attached
-            frame = frames.get(record.ident)
-            if frame is None:
+            executed = steps.get(record.ident)
+            if executed is None:
                 ends[record] = record.run_ended
             else:
-                places[record] = _here(frame)
+                places[record] = _here(executed)
         elif record.started is None:  # it has ended unnoticed
             ends[record] = now
         # Or else it could not be started, or is just about to be.
@@ -335,12 +334,12 @@ def _place(code: CodeType, lasti: int) -> Place:
     return Place(code.co_filename, line, getattr(code, "co_qualname", code.co_name))
 
 
-def _here(frames: list[FrameType] | None) -> Place | None:
+def _here(steps: list[Step] | None) -> Place | None:
     """The innermost line outside the standard library, since what waits there does so for somebody."""
-    if not frames:
+    if not steps:
         return None
-    frame = innermost(frames, sys.stdlib_module_names)
-    return _place(frame.f_code, frame.f_lasti)
+    step = innermost(steps, sys.stdlib_module_names)
+    return Place(step.file, step.line, step.function)
 
 
 def _raised(name: str, message: str, code: CodeType | None, lasti: int) -> Raised:
