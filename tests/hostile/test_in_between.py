@@ -140,42 +140,41 @@ def test_an_older_thread_that_attaches() -> None:
 
 def test_a_record_that_is_made_as_the_start_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says that the start was announced, though it was begun before."""
-    record = _attachment.ThreadInfo
+    record, start_of_run = _attachment.ThreadInfo, _attachment.Attachment.start_of_run
+    ready, announces, announced, end = (threading.Event() for _ in range(4))
+    infos: list[Any] = []
 
     def making(*args: Any) -> Any:
         monkeypatch.setattr(_attachment, "ThreadInfo", record)
-        waits.go.set()
-        assert told.wait(LONG)
+        announces.set()
+        assert announced.wait(LONG)
         return record(*args)
 
-    told = threading.Event()
-    waits = Waits("announced", threadhooks.attach)
-    waits.thread = threading.Thread(target=lambda: (current(), waits.begun.set(), waits.go.wait(LONG), announce()))
-    infos: list[Any] = []
+    def starting(self: Any) -> None:
+        self.announced = True
+        announced.set()
+        start_of_run(self)
 
-    def current() -> None:
+    def body() -> None:
         threadhooks.threadref.finalize(nothing)  # attaches without a record
-
-    def announce() -> None:
-        with threadhooks.thread_started.connected_to(hear), threadhooks.announced():
-            pass
+        ready.set()
+        assert announces.wait(LONG)
+        with threadhooks.announced():
+            assert end.wait(LONG)
 
     def hear(thread: threading.Thread, info: threadhooks.ThreadInfo, **extra: Any) -> None:
         infos.append(info)
 
-    start_of_run = _attachment.Attachment.start_of_run
-
-    def starting(self: Any) -> None:
-        self.announced = True
-        told.set()
-        start_of_run(self)
-
     monkeypatch.setattr(_attachment.Attachment, "start_of_run", starting)
-    waits.begin()
-    monkeypatch.setattr(_attachment, "ThreadInfo", making)
-    seen = [info for info in threadhooks.threads() if info.thread is waits.thread]
-    waits.thread.join(LONG)
-    assert [info.announced for info in (*seen, *infos)] == [True, True]
+    thread = threading.Thread(target=body)
+    with threadhooks.thread_exited.connected_to(hear, thread), threadhooks.thread_started.connected_to(hear, thread):
+        thread.start()
+        assert ready.wait(LONG)
+        monkeypatch.setattr(_attachment, "ThreadInfo", making)
+        infos += [info for info in threadhooks.threads() if info.thread is thread]
+        end.set()
+        thread.join(LONG)
+    assert [info.announced for info in infos] == [True, True, True]
 
 
 def test_an_exit_that_is_over_as_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
