@@ -96,23 +96,22 @@ def stacks(idents: Collection[int | None]) -> dict[int, list[Step]]:
     That of the thread that asks begins where it has called this package.
     """
     here = get_ident()
-    found = dict(_executed({ident for ident in idents if ident != here}))
+    found = _executed({ident for ident in idents if ident != here})
     if here in idents:
         ours = outwards(sys._getframe())
         found[here] = [*dropwhile(lambda step: step.module.partition(".")[0] == "threadhooks", ours)]
     return found
 
 
-def _executed(idents: Collection[int | None]) -> Iterator[tuple[int, list[Step]]]:
+def _executed(idents: Collection[int | None]) -> dict[int, list[Step]]:
     if getattr(sys, "_is_gil_enabled", lambda: True)():
-        for ident, frame in sys._current_frames().items():
-            if ident in idents:
-                yield ident, [*outwards(frame)]
-        return
+        # The dictionary of all frames has this very one in it. In a variable here, it would tie a cycle, which would
+        # keep the variables of all callers alive until the collector comes.
+        return {ident: [*outwards(frame)] for ident, frame in sys._current_frames().items() if ident in idents}
     # Without the GIL, a thread changes its frames while another one reads them: a step outwards may lead into memory
     # that is something else by now, and crash the interpreter. We saw it. faulthandler stops all threads to read them.
     if sys.version_info < (3, 13, 2):  # but not in these
-        return
+        return {}
     import faulthandler  # these are not needed elsewhere
     import tempfile
 
@@ -120,14 +119,15 @@ def _executed(idents: Collection[int | None]) -> Iterator[tuple[int, list[Step]]
         faulthandler.dump_traceback(file, all_threads=True)
         file.seek(0)
         text = file.read().decode("utf-8", "replace")
-    for number, lines in re.findall(r"hread 0x([0-9a-f]+).*\n((?:  .*\n)*)", text):
-        ident = int(number, 16)
+    found = {}
+    for ident, lines in re.findall(r"hread 0x([0-9a-f]+).*\n((?:  .*\n)*)", text):
         steps = [
             Step(_module_in(file), function, file, int(line))
             for file, line, function in re.findall(r'^  File "(.*)", line (\d+) in (.*)$', lines, re.MULTILINE)
         ]
-        if steps and ident in idents:
-            yield ident, steps
+        if steps and int(ident, 16) in idents:
+            found[int(ident, 16)] = steps
+    return found
 
 
 def _module_in(file: str) -> str:
