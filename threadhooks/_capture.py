@@ -167,16 +167,15 @@ class Capture:
             if key in self.live or (by_threading and (foreign or key in (self.begun or ()))):
                 continue
             record = _found(thread)
-            with (
-                self.lock
-            ):  # it may be exiting just now: then it leaves that table first, and looks for its record next
+            # A foreign one may be exiting just now: then it leaves that table first, and looks for its record next.
+            with self.lock:
                 if by_threading or _active.get(record.ident) is thread:
                     self.live.setdefault(key, record)
 
     # The rest is called in every thread, from finalizers, too.
 
     def _starts(self, thread: Any) -> None:
-        frame: FrameType = _getframe(3)  # beyond this, who calls it, and the wrapper of start()
+        frame: FrameType = _getframe(2)  # the wrapper of start(), which may have been called by C code
         while frame.f_globals.get("__name__") in _START_FOR_OTHERS and frame.f_back is not None:
             frame = frame.f_back
         record = Record()

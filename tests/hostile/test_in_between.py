@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -120,6 +121,18 @@ def test_a_thread_that_is_left_out_during_a_look(monkeypatch: pytest.MonkeyPatch
             data = timeline.as_dict()
             assert data["summary"]["started"] == 2
             assert len(data["threads"]) + data["left_out"] == 3  # with the main thread
+
+
+def test_a_thread_that_is_started_by_no_python_code(reports: list[threading.ExceptHookArgs]) -> None:
+    """It is seen like others; the line that started it is ours."""
+    done = threading.Event()
+    thread = threading.Thread(target=done.set, name="started by C code")
+    with Timeline() as timeline:
+        start_new_thread(thread.start, ())
+        assert done.wait(LONG)
+        thread.join(LONG)
+    [life] = [life for life in timeline.threads if life.name == "started by C code"]
+    assert (life.ended is not None, reports) == (True, [])
 
 
 def test_an_older_thread_that_attaches() -> None:
