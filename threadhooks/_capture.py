@@ -66,7 +66,6 @@ class Record:
         "foreign",
         "ident",
         "lasti",
-        "left_out",
         "name",
         "native_id",
         "number",
@@ -77,7 +76,6 @@ class Record:
     )
 
     number: int | None  # given when somebody looks
-    left_out: bool | None  # whether it was only counted
     parent: Record | None
     code: CodeType | None  # and `lasti`: the instruction that called start(). Its line would have to be looked up
     lasti: int
@@ -119,15 +117,13 @@ class Capture:
         self.limit = limit
         self.began = 0.0  # by time.time()
         self.zero = 0.0  # the same moment, by perf_counter()
-        # By the id() of the thread: of those that have not ended, as far as we know. Who moves one to `ended` puts it
-        # there first, so that one who looks here and then there finds it.
-        self.live: dict[int, Record] = {}
+        self.live: dict[int, Record] = {}  # by the id() of the thread: of those that have not ended, as far as we know
         self.begun: dict[int, None] | None = None  # while we begin: the id() of the threads that are started meanwhile
         self.ended: list[Record] = []
         # The record of the thread, when, the hook, its plugin, and what it raised.
         self.failures: list[tuple[Record | None, float, str, str | None, str]] = []
-        # Held to keep a record or to count one that is not kept: without it, two threads that end at once on a
-        # free-threaded build both take the last place. A finalizer in the thread that holds it may come here as well.
+        # Held to move a record from `live` to `ended`, or to count it: who looks finds it in one of the three, and two
+        # threads that end at once don't both take the last place. A finalizer may come here in the thread that holds it.
         self.lock = threading.RLock()
         self.looking = threading.RLock()  # held by those who look, which takes longer: no thread that ends waits for it
         self.left_out = LeftOut(0, 0, 0, 0)
@@ -181,7 +177,7 @@ class Capture:
         record = Record()
         record.code = frame.f_code
         record.lasti = frame.f_lasti
-        record.number = record.left_out = record.run_ended = record.ended = record.exception = None
+        record.number = record.run_ended = record.ended = record.exception = None
         try:  # here, since threading deletes it as run() ends
             target = thread._target
             record.target = target.__module__, target.__qualname__
@@ -200,45 +196,43 @@ class Capture:
 
     def _ran(self, thread: Any, error: BaseException | None, attached: bool) -> None:
         now = perf_counter()
+        exception = None if error is None or isinstance(error, SystemExit) else _raised(error)
         key = id(thread)
-        record = self.live.get(key)
-        if record is None:
-            return
-        # This is record.describe(thread), written out for speed.
-        record.name = thread._name
-        record.daemon = thread._daemonic
-        record.ident = thread._ident
-        record.native_id = thread._native_id
-        record.foreign = False
-        record.run_ended = now  # after these: somebody who looks just now, and finds it set, reads them
-        if error is not None and not isinstance(error, SystemExit):
-            record.exception = _raised(error)
-        if not attached:
-            record.ended = now
-            self._keep(record)
-            self.live.pop(key, None)
+        # Taken off in one step, not looked up before: without the GIL, to do both makes an end several times slower.
+        with self.lock:
+            record = self.live.get(key) if attached else self.live.pop(key, None)
+            if record is None:
+                return
+            # This is record.describe(thread), written out for speed.
+            record.name = thread._name
+            record.daemon = thread._daemonic
+            record.ident = thread._ident
+            record.native_id = thread._native_id
+            record.foreign = False
+            record.exception = exception
+            record.run_ended = now  # after these: somebody who looks just now, and finds it set, reads them
+            if not attached:
+                record.ended = now
+                self._keep(record)
 
     def _exited(self, attachment: Attachment) -> None:
         thread = attachment.thread
         if thread is None:
             return
         key = id(thread)
-        record = self.live.get(key)
-        if record is None:
-            if not is_foreign(thread):  # it was seen to end with its run()
+        found = _found(thread) if key not in self.live and is_foreign(thread) else None
+        with self.lock:
+            record = self.live.pop(key, found)
+            if record is None:  # it was seen to end with its run()
                 return
-            found = _found(thread)
-            with self.lock:  # see meet()
-                record = self.live.setdefault(key, found)
-        if record.started is None and record.foreign and attachment.attached_at >= self.began:
-            record.started = self.zero + attachment.attached_at - self.began
-        if record.run_ended is None:
-            record.describe(thread)
-        record.ident = attachment.ident
-        record.native_id = attachment.native_id
-        record.ended = perf_counter()
-        self._keep(record)
-        self.live.pop(key, None)
+            if record.started is None and record.foreign and attachment.attached_at >= self.began:
+                record.started = self.zero + attachment.attached_at - self.began
+            if record.run_ended is None:
+                record.describe(thread)
+            record.ident = attachment.ident
+            record.native_id = attachment.native_id
+            record.ended = perf_counter()
+            self._keep(record)
 
     def _failed(self, error: BaseException, hook: object, thread: threading.Thread | None) -> None:
         now = perf_counter()
@@ -255,22 +249,22 @@ class Capture:
                 self.left_out = self.left_out._replace(failures=self.left_out.failures + 1)
 
     def _keep(self, record: Record) -> None:
-        with self.lock:
-            if len(self.ended) < self.limit:
-                self.ended.append(record)
-                return
-            record.left_out = True
-            record.parent = None  # or else each thread would keep the record of the one that started it, without an end
-            threads, crashed, failures, most = self.left_out
-            most = max(most, len(self.live) - 1)  # without the main thread
-            self.left_out = LeftOut(threads + 1, crashed + (record.exception is not None), failures, most)
+        # With the lock.
+        if len(self.ended) < self.limit:
+            self.ended.append(record)
+            return
+        record.parent = None  # or else each thread would keep the record of the one that started it, without an end
+        threads, crashed, failures, most = self.left_out
+        most = max(most, len(self.live))  # with this thread, without the main one
+        self.left_out = LeftOut(threads + 1, crashed + (record.exception is not None), failures, most)
 
     def _bury(self, record: Record | None) -> None:
         # Another thread has its id(): it has ended unnoticed. If it is not older than the capture, it could not be
         # started, as when the system has no more threads to give.
         if record is not None and record.started is None:
             record.ended = perf_counter()
-            self._keep(record)
+            with self.lock:
+                self._keep(record)
 
 
 def _found(thread: threading.Thread) -> Record:
@@ -278,7 +272,7 @@ def _found(thread: threading.Thread) -> Record:
     record = Record()
     record.code = record.parent = None
     record.lasti = 0
-    record.number = record.left_out = record.started = record.run_ended = record.ended = record.exception = None
+    record.number = record.started = record.run_ended = record.ended = record.exception = None
     record.target = _target(thread)
     record.describe(thread)
     return record

@@ -241,11 +241,9 @@ class Timeline:
     def _look(self) -> _Seen:  # by one thread at a time: it gives numbers
         capture = self._capture
         capture.meet(foreign=True)
-        live = list(capture.live.items())  # before the others, since one may end just now
-        with capture.lock:
-            ended, failed = list(capture.ended), list(capture.failures)
-            left_out = capture.left_out
-            live = [item for item in live if not item[1].left_out]  # or else it would be counted as well
+        with capture.lock:  # so that each thread that ends just now is in one of these
+            live, ended = list(capture.live.items()), list(capture.ended)
+            failed, left_out = list(capture.failures), capture.left_out
         alive = {id(thread): thread for thread in threading.enumerate()}
         now = perf_counter()
         records, ends, places = _sort_out(live, ended, alive, stacks(set(sys._current_frames())), now)
