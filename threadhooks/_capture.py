@@ -123,7 +123,7 @@ class Capture:
         # The record of the thread, when, the hook, its plugin, and what it raised.
         self.failures: list[tuple[Record | None, float, str, str | None, str]] = []
         # Held to move a record from `live` to `ended`, or to count it: who looks finds it in one of the three, and two
-        # threads that end at once don't both take the last place. A finalizer may come here in the thread that holds it.
+        # threads that end at once don't both take the last place. A finalizer in that thread may come here.
         self.lock = threading.RLock()
         self.looking = threading.RLock()  # held by those who look, which takes longer: no thread that ends waits for it
         self.left_out = LeftOut(0, 0, 0, 0)
