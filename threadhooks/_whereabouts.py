@@ -38,12 +38,7 @@ class Line(NamedTuple):
 
     def place(self, folder: str) -> str:
         """Its file and number; the file as seen from `folder`, or else as it is imported, if it is below either."""
-        file = self.file
-        for parent in [folder, *sorted(map(os.path.abspath, sys.path), key=len, reverse=True)]:
-            if file.startswith(os.path.join(parent, "")):
-                file = os.path.relpath(file, parent)
-                break
-        return f"{file}:{self.number}"
+        return f"{_below(self.file, [folder, *_import_folders()]) or self.file}:{self.number}"
 
     def text(self) -> str:
         """What is written there; empty where the source is not at hand."""
@@ -58,6 +53,11 @@ class Step(NamedTuple):
     file: str
     line: int
 
+    @property
+    def package(self) -> str:
+        """The top-level package of its module."""
+        return self.module.partition(".")[0]
+
 
 def line_of(steps: Iterable[Step], skipped: Collection[str]) -> Line:
     """The line of the innermost step outside the `skipped` packages; or of the innermost of all."""
@@ -69,7 +69,7 @@ def innermost(steps: Iterable[Step], skipped: Collection[str]) -> Step:
     """The innermost of the steps, of which there is one at least, outside the `skipped` packages; or of all."""
     first = None
     for step in steps:
-        if step.module.partition(".")[0] not in skipped:
+        if step.package not in skipped:
             return step
         first = first or step
     assert first is not None
@@ -81,13 +81,9 @@ def outwards(frame: FrameType | None) -> Iterator[Step]:
     while frame is not None:
         code = frame.f_code
         name = getattr(code, "co_qualname", code.co_name)
-        yield Step(module_of(frame), name, code.co_filename, frame.f_lineno or code.co_firstlineno)
+        module = str(frame.f_globals.get("__name__", ""))
+        yield Step(module, name, code.co_filename, frame.f_lineno or code.co_firstlineno)
         frame = frame.f_back
-
-
-def module_of(frame: FrameType) -> str:
-    """The name of the module whose code a frame executes."""
-    return str(frame.f_globals.get("__name__", ""))
 
 
 def stacks(idents: Collection[int | None]) -> dict[int, list[Step]]:
@@ -98,12 +94,13 @@ def stacks(idents: Collection[int | None]) -> dict[int, list[Step]]:
     here = get_ident()
     found = _executed({ident for ident in idents if ident != here})
     if here in idents:
-        ours = outwards(sys._getframe())
-        found[here] = [*dropwhile(lambda step: step.module.partition(".")[0] == "threadhooks", ours)]
+        found[here] = [*dropwhile(lambda step: step.package == "threadhooks", outwards(sys._getframe()))]
     return found
 
 
 def _executed(idents: Collection[int | None]) -> dict[int, list[Step]]:
+    if not idents:
+        return {}
     if getattr(sys, "_is_gil_enabled", lambda: True)():
         # The dictionary of all frames has this very one in it. In a variable here, it would tie a cycle, which would
         # keep the variables of all callers alive until the collector comes.
@@ -119,10 +116,10 @@ def _executed(idents: Collection[int | None]) -> dict[int, list[Step]]:
         faulthandler.dump_traceback(file, all_threads=True)
         file.seek(0)
         text = file.read().decode("utf-8", "replace")
-    found = {}
+    found, folders = {}, _import_folders()
     for ident, lines in re.findall(r"hread 0x([0-9a-f]+).*\n((?:  .*\n)*)", text):
         steps = [
-            Step(_module_in(file), function, file, int(line))
+            Step(_module_in(file, folders), function, file, int(line))
             for file, line, function in re.findall(r'^  File "(.*)", line (\d+) in (.*)$', lines, re.MULTILINE)
         ]
         if steps and int(ident, 16) in idents:
@@ -130,13 +127,23 @@ def _executed(idents: Collection[int | None]) -> dict[int, list[Step]]:
     return found
 
 
-def _module_in(file: str) -> str:
-    """The name of the module in a file, if it is somewhere below `sys.path`, or frozen."""
+def _module_in(file: str, folders: list[str]) -> str:
+    """The name of the module in a file, if it is somewhere below one of the folders, or frozen."""
     if file.startswith("<frozen "):
         return file[len("<frozen ") : -1]
-    for folder in sorted(sys.path, key=len, reverse=True):
-        if folder and file.startswith(os.path.join(folder, "")):
-            return os.path.splitext(os.path.relpath(file, folder))[0].replace(os.sep, ".")
+    return os.path.splitext(_below(file, folders))[0].replace(os.sep, ".")
+
+
+def _import_folders() -> list[str]:
+    """Where modules are imported from, a folder after those that are inside it."""
+    return sorted(map(os.path.abspath, sys.path), key=len, reverse=True)
+
+
+def _below(file: str, folders: list[str]) -> str:
+    """The file as seen from the first of the folders that it is in; empty if it is in none."""
+    for folder in folders:
+        if file.startswith(os.path.join(folder, "")):
+            return os.path.relpath(file, folder)
     return ""
 
 

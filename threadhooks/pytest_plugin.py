@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from ._threads import ident_of
-from ._whereabouts import Line, Step, is_alive, line_of, module_of, name_of, outwards, stacks, target_of, thread_idents
+from ._whereabouts import Line, Step, is_alive, line_of, name_of, outwards, stacks, target_of, thread_idents
 from .announce import before_start, installed
 
 
@@ -239,20 +239,20 @@ class ThreadLeaks:
         others = threading.enumerate()
         threads += [thread for thread in others if id(thread) not in starts and ident_of(thread) not in test.older]
         alive = [thread for thread in threads if thread is not None and is_alive(thread)]
-        steps = stacks({ident_of(thread) for thread in alive}) if alive else {}
+        steps = stacks({ident_of(thread) for thread in alive})
         return [thread for thread in alive if not _is_allowed(thread, test, steps.get(ident_of(thread) or 0, []))]
 
     def _share(self, test: _Test | None) -> None:
         """The idle workers that a test or a fixture leaves to a loop will work for the tests that follow: note it."""
         mine = [(key, start, start.thread()) for key, start in list(self._starts.items()) if start.test is test]
-        steps = stacks({ident_of(thread) for _, _, thread in mine if thread is not None}) if mine else {}
+        steps = stacks({ident_of(thread) for _, _, thread in mine if thread is not None})
         for key, start, thread in mine:
             if thread is not None and _is_waiting(thread, steps.get(ident_of(thread) or 0, [])):
                 self._starts[key] = start._replace(test=_ANY)
 
     def _describe(self, threads: list[threading.Thread]) -> Iterable[str]:
         """A paragraph about each thread; or one about several, where it would be the same: the workers of a pool."""
-        steps = stacks({ident_of(thread) for thread in threads}) if threads else {}
+        steps = stacks({ident_of(thread) for thread in threads})
         alike: dict[tuple[str, ...], list[str]] = {}
         for thread in threads:
             start = self._starts.get(id(thread))
@@ -286,7 +286,7 @@ class ThreadLeaks:
     def _listen(self, args: threading.ExceptHookArgs) -> None:
         test, error, trace = self._test, args.exc_value, args.exc_traceback
         # What a hook raised was caught by us, what the body of a thread raised by `threading`.
-        ours = trace is not None and module_of(trace.tb_frame).partition(".")[0] == "threadhooks"
+        ours = trace is not None and next(outwards(trace.tb_frame)).package == "threadhooks"
         if test is None or test.mode == "off" or not ours or error is None:
             self._listener_before(args)
             return

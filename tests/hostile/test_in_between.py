@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 from _thread import start_new_thread
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from loops import Worker, nothing
 from support import LONG, in_thread, run
 
 import threadhooks
 from threadhooks import Timeline, _attached, _attachment, _capture, _entry_points, _values, aio, per_thread
 from threadhooks._attached import attached
-
-
-def nothing() -> None: ...
-
-
-class Waits:
-    """A thread that has called `first`, and goes on when it is told to."""
-
-    def __init__(self, name: str, first: Callable[[], object] = nothing) -> None:
-        self.begun, self.go = threading.Event(), threading.Event()
-        self.thread = threading.Thread(target=lambda: (first(), self.begun.set(), self.go.wait(LONG)), name=name)
-
-    def begin(self) -> Waits:
-        self.thread.start()
-        assert self.begun.wait(LONG)
-        return self
-
-    def end(self) -> None:
-        self.go.set()
-        self.thread.join(LONG)
 
 
 def names(timeline: Timeline) -> list[str]:
@@ -47,16 +27,16 @@ def names(timeline: Timeline) -> list[str]:
 def test_a_thread_that_ends_as_the_capture_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is seen, though nobody notes its end any more."""
     stop = _capture.Capture.stop
-    waits = Waits("ends")
+    worker = Worker(nothing)
 
     def stopping(self: _capture.Capture) -> None:
         stop(self)
-        waits.end()
+        worker.end()
 
     monkeypatch.setattr(_capture.Capture, "stop", stopping)
     with Timeline() as timeline:
-        waits.begin()
-    assert names(timeline) == ["ends"]
+        worker.begin()
+    assert names(timeline) == ["worker"]
 
 
 def test_a_look_as_the_capture_stops(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +60,8 @@ def test_a_look_as_the_capture_stops(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_threads_that_start_and_end_as_the_capture_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is seen once: one that runs on, one that has ended, and one that ends while it is looked for."""
     meet, enumerate_ = _capture.Capture.meet, threading.enumerate
-    stays, ends = Waits("stays"), Waits("ends")
+    stays, ends = Worker(nothing), Worker(nothing)
+    stays.name, ends.name = "stays", "ends"
 
     def listing() -> list[threading.Thread]:
         monkeypatch.setattr(threading, "enumerate", enumerate_)
@@ -106,17 +87,17 @@ def test_threads_that_start_and_end_as_the_capture_begins(monkeypatch: pytest.Mo
 def test_a_thread_that_is_left_out_during_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that ends while somebody looks is either listed, or counted as left out."""
     sort_out = threadhooks.timeline._sort_out
-    waits = Waits("ends")
+    worker = Worker(nothing)
 
     def sorting(*args: Any) -> Any:
-        if not waits.go.is_set():
-            waits.end()
+        if not worker.go.is_set():
+            worker.end()
         return sort_out(*args)
 
     monkeypatch.setattr(threadhooks.timeline, "_sort_out", sorting)
     with Timeline(limit=1) as timeline:
         in_thread(nothing, "first")
-        waits.begin()
+        worker.begin()
         for _ in range(2):
             data = timeline.as_dict()
             assert data["summary"]["started"] == 2
@@ -137,13 +118,12 @@ def test_a_thread_that_is_started_by_no_python_code(reports: list[threading.Exce
 
 def test_an_older_thread_that_attaches() -> None:
     """It has not started during the capture, though it attaches then."""
-    waits = Waits("older")
-    waits.thread = threading.Thread(
-        target=lambda: (waits.begun.set(), waits.go.wait(LONG), threadhooks.attach()), name="older"
-    )
-    waits.begin()
+    go = threading.Event()
+    thread = threading.Thread(target=lambda: (go.wait(LONG), threadhooks.attach()), name="older")
+    thread.start()
     with Timeline() as timeline:
-        waits.end()
+        go.set()
+        thread.join(LONG)
     [life] = [life for life in timeline.threads if life.name == "older"]
     assert (life.started, life.ended is None) == (None, False)
 
@@ -192,17 +172,17 @@ def test_a_record_that_is_made_as_the_start_is_announced(monkeypatch: pytest.Mon
 
 def test_an_exit_that_is_over_as_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is kept of a thread that ends while the attached threads are being listed."""
-    waits = Waits("ends", threadhooks.attach).begin()
+    worker = Worker().begin()
     has_ended = _attached.has_ended
 
     def ending(thread: threading.Thread) -> bool:
-        if thread is waits.thread:
-            waits.end()
+        if thread is worker:
+            worker.end()
         return has_ended(thread)
 
     monkeypatch.setattr(_attached, "has_ended", ending)
     before = len(_attached._abandoned)
-    assert waits.thread not in [attachment.thread for attachment in attached()]
+    assert worker not in [attachment.thread for attachment in attached()]
     assert len(_attached._abandoned) == before
 
 
@@ -273,4 +253,3 @@ def test_a_record_that_comes_as_the_iteration_is_closed() -> None:
         return [type(result) for result in await asyncio.gather(*tasks, return_exceptions=True)]
 
     assert asyncio.run(main()) == [StopAsyncIteration] * 2
-    gc.collect()
