@@ -14,7 +14,7 @@ import warnings
 from contextlib import suppress
 
 from ._attachment import GREEN, Attachment, ThreadInfo
-from ._connections import was_a_sender
+from ._connections import had_by_a_thread
 from ._fork import ParentsOwn, own_thread_only
 from ._fork import check as check_process
 from ._over import of_all, of_one, tell
@@ -28,7 +28,7 @@ _MOST_ENDED = 1000
 by_key: dict[int, Attachment] = {}  # by `Attachment.key`
 # The idents of the threads that announce the end of what they run; with the attachment, for a block of announced().
 announcing: dict[int, Attachment | None] = own_thread_only({}, lambda ident, attachment: ident)
-_ended: dict[int, int] = {}  # by ident, the native id of the last thread of that ident that has exited
+ended: dict[int, int] = {}  # by ident, the native id of the last thread of that ident that has exited
 _abandoned: list[object] = []  # what must neither be used nor destroyed, by a forked child above all
 
 
@@ -119,31 +119,37 @@ def forget(attachment: Attachment) -> None:
     if announcing.get(attachment.ident) is attachment:  # a block that was left open
         announcing.pop(attachment.ident, None)
     if thread is not None:
-        if was_a_sender(thread):
+        if had_by_a_thread:
             for signal in (thread_started, thread_exiting, thread_exited):
                 signal.forget(thread)
         if of_all or of_one:  # last, when who looks for the thread does not find it
             tell(thread, attachment.describe())
-    attachment.drop()
+    # Who keeps the attachment, as a finalizer does, must keep nothing else alive. Most threads leave nothing behind: to
+    # ask is faster than to clear.
+    late, early = attachment.late, attachment.early
+    if late.entries or late.segments:
+        late.clear()
+    if early.entries or early.segments:
+        early.clear()
+    if attachment.asked or attachment.owned or attachment.values:
+        attachment.asked.clear()
+        attachment.owned.clear()
+        attachment.values.clear()
+    attachment.thread = attachment.info = attachment.exception = attachment.receivers = None
 
 
 def remember_end(ident: int, native_id: int) -> None:
     # The newest last, and not without a bound: idents are addresses, and a program may see a great many of them.
-    _ended.pop(ident, None)
-    _ended[ident] = native_id
-    if len(_ended) > _MOST_ENDED:
-        for old in list(_ended)[: _MOST_ENDED // 2]:
-            _ended.pop(old, None)
-
-
-def is_over(ident: int, native_id: int) -> bool:
-    """Whether the exit of the thread with these numbers has been announced, as far as it is remembered."""
-    return _ended.get(ident) == native_id
+    ended.pop(ident, None)
+    ended[ident] = native_id
+    if len(ended) > _MOST_ENDED:
+        for old in list(ended)[: _MOST_ENDED // 2]:
+            ended.pop(old, None)
 
 
 def forget_ends() -> None:
     """Let any thread register again: a process of `multiprocessing` begins, and nothing has ended in it."""
-    _ended.clear()
+    ended.clear()
 
 
 def repair(mine: Attachment | None, native_id: int) -> None:
@@ -151,7 +157,7 @@ def repair(mine: Attachment | None, native_id: int) -> None:
 
     `native_id` is the thread's new one. May be repeated, after an exception from outside.
     """
-    _ended.clear()
+    ended.clear()
     ours = (mine.native_id, native_id) if mine is not None else ()
     for attachment in list(by_key.values()):
         if attachment.native_id not in ours:

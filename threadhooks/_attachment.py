@@ -15,11 +15,11 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import get_ident, get_native_id
+from time import time
 from typing import Any, NamedTuple
 
 from ._fork import unsettled
@@ -86,7 +86,7 @@ class Attachment:
         self.thread: threading.Thread | None = thread  # until the thread has exited
         self.ident = ident
         self.native_id = native_id
-        self.attached_at = time.time()
+        self.attached_at = time()
         # The greenlets of one thread share its native id. An address would do for both, but addresses come back at
         # once, and a free-threaded dict gets slow when a key does.
         self.key = next(_serials) if GREEN else native_id
@@ -168,15 +168,15 @@ class Attachment:
             except BaseException as error:  # noqa: BLE001
                 self.failed(error, errand)
 
-    def persist(self, step: Callable[..., object], *args: Any) -> bool:
-        """Call ``step(*args)``; if an exception from outside cuts it short, report that, and call it again.
+    def persist(self, step: Callable[[Any], object], argument: object) -> bool:
+        """Call ``step(argument)``; if an exception from outside cuts it short, report that, and call it again.
 
         `step` must go on where it was. What hooks raise does not get here. Returns false if it has to give up.
         """
         for _ in range(_MOST_INTERRUPTIONS):
             try:
                 self.busy = True
-                step(*args)
+                step(argument)
                 self.busy = False
                 return True
             except BaseException as error:  # noqa: BLE001
@@ -202,20 +202,14 @@ class Attachment:
         self.ran = True
         self.exception = error
         self.receivers = None
-        self.persist(self._end_of_run)
+        self.persist(self._end_of_run, self.failed)
         self.receivers = None
 
-    def _end_of_run(self) -> None:
-        self.early.unwind(self.failed)
+    def _end_of_run(self, failed: Callable[[BaseException, object], object]) -> None:
+        self.early.unwind(failed)
         if self.receivers is not None or thread_exiting.has_receivers_for(self.thread):
             self._send(thread_exiting)
-            self.early.unwind(self.failed)
-
-    def begin_exit(self, displaced: threading.Thread | None) -> None:
-        """The exit begins: `displaced` is who has our ident in `threading._active`, and gets it back afterwards."""
-        self.displaced = displaced
-        self.receivers = None
-        self.began = True
+            self.early.unwind(failed)
 
     def begin_again(self) -> None:
         """Another process begins in this thread: the moments that were under way, or over, are its parent's."""
@@ -237,7 +231,9 @@ class Attachment:
                 self.early.unwind(self.failed)
             self.early = self.late
         self.late.unwind(self.failed)
-        if self.receivers is not None or thread_exited.has_receivers_for(self.thread):
+        if self.receivers is not None or (
+            (thread_exited.general or thread_exited.buckets) and thread_exited.has_receivers_for(self.thread)
+        ):
             self._send(thread_exited)
         self.exception = None  # here, since what it keeps alive may register as it is destroyed
         if self.late.entries or self.late.segments:
@@ -303,16 +299,6 @@ class Attachment:
             for entry in [each for each in list(stack.entries) if issubclass(type(each), kind)]:
                 kept.append((entry, stack.entries.get(entry)))
                 stack.take(entry)
-
-    def drop(self) -> None:
-        """The thread has ended: keeping this attachment must keep nothing else alive."""
-        self.late.clear()
-        if self.early is not self.late:
-            self.early.clear()
-        self.asked.clear()
-        self.owned.clear()
-        self.values.clear()
-        self.thread = self.info = self.exception = self.receivers = None
 
 
 class _Disturbed(Attachment):

@@ -171,7 +171,10 @@ class Capture:
     # The rest is called in every thread, from finalizers, too.
 
     def _starts(self, thread: Any) -> None:
-        frame: FrameType = _getframe(2)  # the wrapper of start(), which may have been called by C code
+        try:
+            frame: FrameType = _getframe(2)  # who called start()
+        except ValueError:
+            frame = _getframe(1)  # C code did: this is the wrapper of start()
         while frame.f_globals.get("__name__") in _START_FOR_OTHERS and frame.f_back is not None:
             frame = frame.f_back
         record = Record()

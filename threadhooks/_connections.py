@@ -41,6 +41,10 @@ ANY = object()  # as a sender: every one
 # The attribute of a thread where its `_Buckets` are.
 _ATTRIBUTE = "_threadhooks_receivers"
 
+# Not empty once a thread has had one. Each exit asks; to look into the attributes of a thread would make a dict of them
+# from Python 3.13 on.
+had_by_a_thread: list[None] = []
+
 
 class _Places(dict[int, "weakref.ref[_Bucket]"]):
     """The buckets of single senders that one receiver is in, by the address of its connection there.
@@ -227,6 +231,7 @@ class Connections:
     def _make(self, sender: Any) -> _Bucket:
         bucket = _Bucket(self.buckets)
         if is_thread(sender):
+            had_by_a_thread[:] = [None]
             own = attributes(sender)
             buckets = own.setdefault(_ATTRIBUTE, _Buckets(sender))
             if buckets is None or buckets.thread() is not sender:
@@ -316,8 +321,3 @@ def _has_exited(thread: object) -> bool:
     if ident is None or (limbo and any(starting is thread for starting in list(limbo.values()))):
         return False
     return threading._active.get(ident) is not thread  # type: ignore[attr-defined]
-
-
-def was_a_sender(thread: object, getattribute: Callable[[object, str], Any] = object.__getattribute__) -> bool:
-    """Whether anything was ever connected to a thread alone: what is left of that goes as the thread is forgotten."""
-    return _ATTRIBUTE in getattribute(thread, "__dict__")  # `attributes`, written out: each exit asks

@@ -42,11 +42,11 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from threading import get_ident, get_native_id
+from threading import Thread, get_ident, get_native_id
 from typing import Any
 
 from ._attached import by_key as _attached
-from ._attached import forget, is_over, lose, remember_end, repair
+from ._attached import ended, forget, lose, remember_end, repair
 from ._attachment import GREEN, Attachment, ThreadInfo
 from ._fork import check as check_process
 from ._fork import forked, in_child, own_thread_only, unsettled
@@ -62,6 +62,7 @@ if sys.implementation.name != "cpython":
     )
 
 _base = threading.local
+_active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]  # it is never replaced
 
 
 class _Sentinel:
@@ -129,30 +130,31 @@ def _attach() -> Attachment:
     if unsettled:
         check_process()
     ident, native_id = get_ident(), get_native_id()
-    known = _known(ident, native_id)
+    active = _active.get(ident)
+    known = _known(ident, native_id) if native_id in _attached or ident in _exiting or GREEN else None
     if known is not None:
         known.listen()
         if known.began:
             return known
-        active: Any = threading._active.get(ident)  # type: ignore[attr-defined]
         if active is None or active is not known.thread or is_foreign(active):
             # Other locals are finalized before ours, when ours reads as empty already: our sentinel is still to come.
             return known
         # A subinterpreter's main thread loses its locals after each exec(); as to others, see _finalized.
-        return _publish(known, threading.current_thread())
-    if is_over(ident, native_id):  # another thread-local, finalized after ours, has a destructor that calls us
-        active = threading._active.get(ident)  # type: ignore[attr-defined]
+        return _publish(known, is_main(threading.current_thread()))
+    if ended.get(ident) == native_id:  # another thread-local, finalized after ours, has a destructor that calls us
         main = active is threading.main_thread()
         if main or active is None:  # or else both numbers have come back
-            which = "the main" if main else "this"
-            raise RuntimeError(
-                f"the exit of {which} thread has been announced: nothing can be registered for it any more"
-            )
+            which = "the main thread" if main else "this thread"
+            raise RuntimeError(f"the exit of {which} has been announced: nothing can be registered for it any more")
     if threading.local is not _base:
         raise RuntimeError("threading was patched (by gevent?) after threadhooks was imported: import it afterwards")
-    thread = threading.current_thread()  # a dummy, if `threading` does not list the thread yet
-    thread = starting_here() or thread
-    return _publish(Attachment(thread, ident, native_id), thread)
+    main = False
+    if type(active) is not Thread:  # nearly all are, and are spared these calls
+        if active is None or is_foreign(active):
+            active = threading.current_thread()  # a dummy, if `threading` does not list the thread yet
+            active = starting_here() or active
+        main = is_main(active)
+    return _publish(Attachment(active, ident, native_id), main)
 
 
 def _known(ident: int, native_id: int) -> Attachment | None:
@@ -171,7 +173,7 @@ def _known(ident: int, native_id: int) -> Attachment | None:
     if attachment is None:
         return None
     if attachment.ident == ident:
-        active = threading._active.get(ident)  # type: ignore[attr-defined]
+        active = _active.get(ident)
         # A thread that is being torn down has left that table. If somebody asks for the current thread then, a dummy
         # takes its place; if it forks then, `threading` takes it for a new main thread.
         stand_in = is_foreign(active) or is_main(active)
@@ -182,10 +184,10 @@ def _known(ident: int, native_id: int) -> Attachment | None:
     return None
 
 
-def _publish(attachment: Attachment, thread: threading.Thread) -> Attachment:
+def _publish(attachment: Attachment, main: bool) -> Attachment:
     """Make `attachment` that of the current thread, unless that has one; return the one that it has then."""
     # A finalizer may have attached the thread while we made this one: who comes first, wins.
-    attachment = _local.__dict__.setdefault("main", attachment) if is_main(thread) else _arm(attachment)
+    attachment = _local.__dict__.setdefault("main", attachment) if main else _arm(attachment)
     _attached[attachment.key] = attachment
     _local.attachment = attachment  # last: code that finds it relies on the rest
     return attachment
@@ -212,7 +214,13 @@ def _arm(attachment: Attachment) -> Attachment:
 def exit_here(attachment: Attachment) -> None:
     """Run all that waits for the end of the current thread. To call it again goes on where it was."""
     global _exits
-    _exiting[get_ident()] = attachment
+    ident = get_ident()
+    if not attachment.began:
+        attachment.receivers = None
+        attachment.began = True  # before that table is touched: from now on it does not tell whether the thread runs
+    # The thread has left it. It is put back, or else current_thread(), and so logging, would make a dummy that stays.
+    _active[ident] = attachment.thread  # type: ignore[assignment]
+    _exiting[ident] = attachment
     _exits = True
     attachment.teardown()
 
@@ -229,12 +237,11 @@ def end_here(attachment: Attachment) -> None:
         if _exiting:
             _exits = True
     thread = attachment.thread
-    active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
     if attachment.displaced is not None:  # another greenlet's, whose ident we borrow; or a foreign thread's own
-        active[ident] = attachment.displaced
-    elif active.get(ident) is thread:
-        active.pop(ident, None)
-    if not (GREEN or thread is None or is_foreign(thread)):
+        _active[ident] = attachment.displaced
+    elif _active.get(ident) is thread:
+        _active.pop(ident, None)
+    if not GREEN and thread is not None and (type(thread) is Thread or not is_foreign(thread)):
         remember_end(attachment.ident, attachment.native_id)
     if after_exit and thread is not None:
         for watch in list(after_exit.values()):
@@ -258,17 +265,14 @@ def _runs_on() -> bool:
 
 def _finalized(attachment: Attachment) -> None:
     """The sentinel of a thread is finalized. As a rule that means that the thread ends: run what waits for that."""
-    thread = attachment.thread
+    thread, here = attachment.thread, attachment.is_here()
     if thread is None:  # an exception from outside came as all was done
         return
-    here = attachment.is_here()
     if not here and forked():
         # A forked child destroys the locals of threads that it hasn't got, before any handler of ours could run.
         return
-    ident = get_ident()
-    active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
     if not attachment.began:
-        displaced = active.get(ident)
+        displaced = _active.get(get_ident())
         if displaced is thread:
             if not is_foreign(thread) and _runs_on():
                 # The thread still runs. Up to 3.11 a collection may run while CPython makes the thread's locals; what
@@ -278,18 +282,14 @@ def _finalized(attachment: Attachment) -> None:
             # It must not stay there. A dummy, made for us, would up to 3.12; a thread does if an exception from outside
             # has come as it was leaving.
             displaced = None
-        if attachment.is_idle():
-            attachment.displaced = displaced
+        attachment.displaced = displaced
+        if not attachment.late.entries and attachment.is_idle():
             end_here(attachment)
             return
         if not here:
             # A destructor might do what must not be done in this thread.
             lose(attachment, "was missed: its sentinel was finalized in another thread, because something had kept it")
             return
-        attachment.begin_exit(displaced)  # first: from now on the table below does not tell whether the thread runs
-    # The thread has left threading._active. It is put back, or else current_thread(), and so logging, would make a
-    # dummy that stays there.
-    active[ident] = thread
     exit_here(attachment)
     end_here(attachment)
 
@@ -328,7 +328,7 @@ def _about_to_fork() -> None:
     attachment = _known(ident, native_id)
     if attachment is not None:
         attachment.disturb()
-    _forked_when_over = is_over(ident, native_id)
+    _forked_when_over = ended.get(ident) == native_id
 
 
 @in_child

@@ -26,7 +26,6 @@ What it does not promise:
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import repeat
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -119,12 +118,14 @@ class Stack:
             if not left:
                 self._give_up(failed)
                 return
-            batch = min(len(entries), left)
+            batch = len(entries)
+            if batch > left:
+                batch = left
             left -= batch
             try:
                 # The step of a `for` loop takes an entry off, since no exception from outside can come between that and
                 # the call. It would lose a hook that has not begun.
-                for entry, state in map(_popitem, repeat(entries, batch)):
+                for entry, state in map(_popitem, [entries] * batch):
                     try:
                         match state:  # which looks at a flag of the type: that is faster than to ask for the type
                             case [*_] if type(state) is tuple:

@@ -30,7 +30,7 @@ import threading
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from threading import get_ident
+from threading import Thread, get_ident
 from types import FunctionType
 from typing import Any
 
@@ -68,7 +68,6 @@ after_run: dict[object, Callable[[threading.Thread, BaseException | None, bool],
 # it makes a dummy, which stays there.
 _active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
 
-_RUN = threading.Thread.run
 _ABSENT: Any = object()
 _traceback: Any = vars(BaseException)["__traceback__"]
 
@@ -232,9 +231,9 @@ def _bind(found: Any, thread: threading.Thread) -> Any:
 def _put(thread: threading.Thread) -> _Run | None:
     """Make the thread announce itself when it runs. Return what does so, or `None` where that can't be done."""
     try:
-        found = _run_in_class(thread)
-        if found is not _RUN and hasattr(type(found), "__set__"):
-            return None  # a property, or a slot: it comes before any attribute of the instance
+        # A property, or a slot, comes before any attribute of the instance. (The first question saves looking for it.)
+        if type(thread) is not Thread and hasattr(type(_run_in_class(thread)), "__set__"):
+            return None
         # A bound method is made anew each time, an attribute of the instance isn't. (Asking for `__dict__` makes one.)
         run: Any = thread.run
         own = run if run is thread.run and "run" in thread.__dict__ else _ABSENT
@@ -272,7 +271,11 @@ def _wrap(found: Any) -> Any:
         try:
             _starting[key] = here
             if before_start:
-                _call_before_start(self)
+                for callback in list(before_start.values()):
+                    try:
+                        callback(self)
+                    except BaseException as error:  # noqa: BLE001
+                        report(error, callback, threading.current_thread())
             ours = _put(self)
             return start(self, *args, **kwargs)
         except Exception:
@@ -285,14 +288,6 @@ def _wrap(found: Any) -> Any:
             _starting.pop(key, None)
 
     return announcing_start
-
-
-def _call_before_start(thread: threading.Thread) -> None:
-    for callback in list(before_start.values()):
-        try:
-            callback(thread)
-        except BaseException as error:  # noqa: BLE001
-            report(error, callback, threading.current_thread())
 
 
 def _patch() -> None:

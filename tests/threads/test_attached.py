@@ -74,25 +74,24 @@ def test_who_has_announced_its_start() -> None:
 
 def test_how_many_exits_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many idents a program sees, the newest thousand at most are kept, the last one among them."""
-    monkeypatch.setattr(_attached, "_ended", {})
+    monkeypatch.setattr(_attached, "ended", {})
     for ident in range(20_000):
         _attached.remember_end(ident, native_id=ident + 1)
-        assert len(_attached._ended) <= 1000
-    assert _attached.is_over(19_999, 20_000)
-    assert _attached.is_over(19_600, 19_601)
-    assert not _attached.is_over(5, 6)
+        assert len(_attached.ended) <= 1000
+    assert _attached.ended.get(19_999) == 20_000
+    assert _attached.ended.get(19_600) == 19_601
+    assert _attached.ended.get(5) != 6
 
 
 def test_an_ident_that_comes_back_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered of an ident is its last thread, and it counts as new."""
-    monkeypatch.setattr(_attached, "_ended", {})
+    monkeypatch.setattr(_attached, "ended", {})
     for ident in range(999):
         _attached.remember_end(ident, native_id=1)
     _attached.remember_end(0, native_id=2)
     for ident in range(1000, 1010):
         _attached.remember_end(ident, native_id=1)
-    assert _attached.is_over(0, 2)
-    assert not _attached.is_over(0, 1)
+    assert _attached.ended.get(0) == 2
 
 
 def test_what_a_thread_is_asked_to_do_may_fail(reports: list[threading.ExceptHookArgs]) -> None:
