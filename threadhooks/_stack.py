@@ -26,6 +26,7 @@ What it does not promise:
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import repeat
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -108,24 +109,18 @@ class Stack:
         `failed` is called with whatever a hook raises and the hook. It must not raise.
         """
         entries = self.entries
-        left = len(entries) + MOST_ADDED_MEANWHILE
+        left = MOST_ADDED_MEANWHILE
         if self.segments:
             self.let_references_die()
             for segment in list(self.segments):
                 entries.setdefault(segment, segment)  # an exception from outside may have cost us its place
                 left += length_hint(segment)
-        while entries:
-            if not left:
-                self._give_up(failed)
-                return
-            batch = len(entries)
-            if batch > left:
-                batch = left
-            left -= batch
+        batch = len(entries)
+        while batch:
             try:
                 # The step of a `for` loop takes an entry off, since no exception from outside can come between that and
                 # the call. It would lose a hook that has not begun.
-                for entry, state in map(_popitem, [entries] * batch):
+                for entry, state in map(_popitem, repeat(entries, batch)):
                     try:
                         match state:  # which looks at a flag of the type: that is faster than to ask for the type
                             case [*_] if type(state) is tuple:
@@ -143,6 +138,13 @@ class Stack:
             except KeyError:
                 if entries:  # not that somebody else took the last one, but an exception from outside
                     raise
+            batch = len(entries)
+            if batch > left:
+                if not left:
+                    self._give_up(failed)
+                    return
+                batch = left
+            left -= batch
 
     def run(self, entry: Any, failed: Failed) -> None:
         """Run one entry, unless somebody else has taken it."""
