@@ -98,11 +98,6 @@ class _Mine:
         # By what identifies the function; made at the first `unregister`, since most plugins never call that.
         self.by_func: dict[object, dict[_Hook, None]] | None = None
 
-    def add(self, hook: _Hook, stack: Stack) -> None:
-        self.hooks[hook] = stack
-        if self.by_func is not None:
-            self.by_func.setdefault(_identity(hook.func), {})[hook] = None
-
     def find(self, func: Callable[..., Any]) -> list[tuple[_Hook, Stack]]:
         """The cleanups that call `func`, with their stacks."""
         if self.by_func is None:
@@ -237,15 +232,20 @@ class Plugin:
 
     def _register(self, func: F, args: tuple[Any, ...], kwargs: dict[str, Any], early: bool) -> F:
         check_hook(func)
-        self._check_open()
+        if self._closed:
+            self._check_open()
         attachment = current()
         stack = attachment.early if early else attachment.late
         mine: _Mine = attachment.owned.get(self._key) or attachment.owned.setdefault(self._key, _Mine())
         hook = _Hook(self, func, mine)
         if early:
             warn_unless_early(attachment, hook)
-        mine.add(hook, stack)
-        stack.add(hook, (hook, args, kwargs or None) if args or kwargs else hook)
+        mine.hooks[hook] = stack
+        if mine.by_func is not None:
+            mine.by_func.setdefault(_identity(func), {})[hook] = None
+        # Stack.add, written out: with the two tests above, which spare a call as well, it makes this a tenth faster.
+        stack.entries[hook] = (hook, args, kwargs or None) if args or kwargs else hook
+        stack.top = None
         if self._closed:  # meanwhile
             stack.take(hook)
             hook.forget()
