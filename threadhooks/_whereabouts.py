@@ -27,7 +27,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from ._report import describe
-from ._threads import ident_of
+from ._threads import ident_of, is_foreign
 
 
 class Line(NamedTuple):
@@ -155,7 +155,7 @@ def thread_idents() -> set[int]:
 def is_alive(thread: threading.Thread) -> bool:
     """Whether the thread has started and not ended."""
     # `threading` does not know when a thread ends that it has not started, and up to 3.12 lists it for ever.
-    if isinstance(thread, threading._DummyThread):
+    if is_foreign(thread):
         return ident_of(thread) in sys._current_frames()
     return threading.Thread.is_alive(thread)
 

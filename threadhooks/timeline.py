@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ._capture import Capture, LeftOut, Record
 from ._saving import render, suffix
 from ._summary import counts
-from ._threads import ident_of
+from ._threads import ident_of, is_foreign
 from ._whereabouts import Step, innermost, stacks
 
 if TYPE_CHECKING:
@@ -248,12 +248,11 @@ class Timeline:
         now = perf_counter()
         records, ends, places = _sort_out(live, ended, alive, stacks(set(sys._current_frames())), now)
         main = capture.live.get(id(threading.main_thread()))
-        records.sort(key=lambda record: (record.number is None, record.number, record.started or 0.0))
+        records.sort(key=lambda each: (each.number is None, each.number, each is not main, each.started or 0.0))
         for record in records:
             if record.number is None:
                 record.number = 0 if record is main else self._numbered
                 self._numbered += record is not main
-        records.sort(key=lambda record: record.number or 0)
         numbers = {record: record.number for record in records}
         lines: dict[tuple[CodeType, int], Place] = {}
         lives = []
@@ -303,7 +302,7 @@ def _sort_out(
     places: dict[Record, Place | None] = {}
     for key, record in live:
         thread = alive.get(key)
-        if isinstance(thread, threading._DummyThread) and ident_of(thread) not in steps:
+        if is_foreign(thread) and ident_of(thread) not in steps:
             thread = None  # up to 3.12, threading.enumerate() has it for ever
         if record.ended is not None:  # just now
             ends[record] = record.ended
