@@ -277,7 +277,9 @@ def _wrap(found: Any) -> Any:
                     except BaseException as error:  # noqa: BLE001
                         report(error, callback, threading.current_thread())
             ours = _put(self)
-            return start(self, *args, **kwargs)
+            if args or kwargs:  # or else the plain call spares half a microsecond
+                return start(self, *args, **kwargs)
+            return start(self)
         except Exception:
             # It can't be started. But a signal handler, or a tool, may raise when it was. (As does an interrupt.)
             if ours is not None and not _has_started(self):
