@@ -28,8 +28,8 @@ from ._signals import ThreadSignal, thread_exited, thread_exiting, thread_starte
 from ._stack import Stack
 from ._threads import is_daemon, is_foreign
 
-# How many exceptions from outside may interrupt one step of an exit before it is given up.
-_MOST_INTERRUPTIONS = 100
+# One step of an exit is begun so often, when exceptions from outside interrupt it. Made once, for speed.
+_ATTEMPTS = range(100)
 
 # Where greenlets have their own locals, these are cleared from another greenlet, whose ident is not the ended one's.
 GREEN = threading.local.__module__ != "_thread"
@@ -173,7 +173,7 @@ class Attachment:
 
         `step` must go on where it was. What hooks raise does not get here. Returns false if it has to give up.
         """
-        for _ in range(_MOST_INTERRUPTIONS):
+        for _ in _ATTEMPTS:
             try:
                 self.busy = True
                 step(argument)

@@ -120,7 +120,7 @@ class Stack:
             try:
                 # The step of a `for` loop takes an entry off, since no exception from outside can come between that and
                 # the call. It would lose a hook that has not begun.
-                for entry, state in map(_popitem, repeat(entries, batch)):
+                for entry, state in map(_popitem, (entries,) if batch == 1 else repeat(entries, batch)):
                     try:
                         match state:  # which looks at a flag of the type: that is faster than to ask for the type
                             case [*_] if type(state) is tuple:
