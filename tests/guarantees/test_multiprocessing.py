@@ -258,6 +258,35 @@ def test_a_child_that_a_thread_starts(program: Run) -> None:
 
 
 @forks
+@pytest.mark.skipif((3, 12) <= sys.version_info < (3, 12, 3), reason="there, nothing can be forked at shutdown")
+def test_a_child_that_is_started_after_the_exit_of_the_main_thread(program: Run) -> None:
+    """The main thread of the parent can register nothing any more; that of the child can, and has both its moments."""
+    assert program(
+        """
+        import atexit, multiprocessing
+
+        def late():
+            try:
+                threadhooks.attach()
+            except RuntimeError:
+                print("refused", flush=True)
+            process = multiprocessing.get_context("fork").Process(target=work)
+            process.start()
+            process.join()
+            print(process.exitcode)
+
+        def work():
+            mine = threadhooks.Plugin("of the child")
+            mine.register(print, "cleanup", flush=True)
+            mine.register_early(print, "early", flush=True)
+
+        atexit.register(late)  # before the import: so it is called after our own handler
+        import threadhooks
+        """
+    ) == ("refused\nearly\ncleanup\n0\n", "", 0)
+
+
+@forks
 def test_a_child_that_imports_the_package(program: Run) -> None:
     """A child may be the first to import the package."""
     assert program(
