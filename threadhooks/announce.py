@@ -244,13 +244,6 @@ def _put(thread: threading.Thread) -> _Run | None:
     return ours
 
 
-def _has_started(thread: threading.Thread) -> bool:
-    try:
-        return thread._ident is not None  # type: ignore[attr-defined]  # `ident` may be overridden
-    except Exception:  # noqa: BLE001 - a subclass without __init__, which start() will refuse
-        return False
-
-
 def _wrap(found: Any) -> Any:
     """A wrapper for what stands in a class as `start`: a function, or another descriptor."""
 
@@ -264,8 +257,9 @@ def _wrap(found: Any) -> Any:
         if unsettled:
             check_process()  # a forked child doesn't execute other threads' blocks
         key, here = id(self), get_ident()
-        # A wrapper of ours may be beneath another one, with a tool in between.
-        if not (_wanted or _blocks) or _starting.get(key) == here or _has_started(self):
+        # A wrapper of ours may be beneath another one, with a tool in between. And what has started, or has no `_ident`
+        # because its class has not called __init__, is refused by start(). (`ident` may be overridden.)
+        if not (_wanted or _blocks) or _starting.get(key) == here or getattr(self, "_ident", here) is not None:
             return start(self, *args, **kwargs)
         ours = None
         try:
@@ -282,7 +276,7 @@ def _wrap(found: Any) -> Any:
             return start(self)
         except Exception:
             # It can't be started. But a signal handler, or a tool, may raise when it was. (As does an interrupt.)
-            if ours is not None and not _has_started(self):
+            if ours is not None and getattr(self, "_ident", None) is None:
                 ours.take_off(self)
                 ours.only_runs = True
             raise
