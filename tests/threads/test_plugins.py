@@ -21,6 +21,7 @@ from threadhooks import (
     thread_exited,
     thread_exiting,
     thread_started,
+    threadref,
 )
 
 
@@ -145,6 +146,20 @@ def test_register_follows_atexit(plugin: Plugin) -> None:
     in_thread(body)
     # The early one first: its moment came late.
     assert calls == [(("early",), {}), ((1,), {"self": 2, "func": 3}), ((), {})]
+
+
+def test_cleanups_and_references_unwind_in_one_order(plugin: Plugin) -> None:
+    """A cleanup runs between the callbacks of a reference that is younger and of one that is older."""
+    said: list[str] = []
+    kept: list[object] = []
+
+    def body() -> None:
+        kept.append(threadref.ref(lambda _: said.append("older")))
+        plugin.register(said.append, "cleanup")
+        kept.append(threadref.ref(lambda _: said.append("younger")))
+
+    in_thread(body)
+    assert said == ["younger", "cleanup", "older"]
 
 
 def test_unregister_takes_back_by_identity(plugin: Plugin) -> None:
