@@ -48,9 +48,9 @@ def running(start: Callable[[Slow], object], before: Callable[[Slow], object] = 
         slow.thread.join(LONG)
 
 
-def closing(plugin: Plugin, slow: Slow) -> threading.Thread:
+def closing(plugin: Plugin, slow: Slow, attach: Callable[[], object] = bool) -> threading.Thread:
     """A thread that has called `close`, and had the time to return from it; it tells when it does."""
-    thread = threading.Thread(target=lambda: (plugin.close(), slow.events.append("closed")))
+    thread = threading.Thread(target=lambda: (attach(), plugin.close(), slow.events.append("closed")))
     thread.start()
     while not plugin.closed:
         time.sleep(0)
@@ -140,7 +140,7 @@ def test_close_with_run_in_a_thread_without_cleanups(exits: list[Any]) -> None:
 @pytest.mark.parametrize("fails", [False, True], ids=["returns", "fails"])
 @pytest.mark.parametrize("method", ["register", "register_early", "thread_started", "thread_exiting", "thread_exited"])
 def test_close_waits_for_a_hook_that_runs(method: str, fails: bool, reports: list[Any]) -> None:
-    """It returns, in each thread that has called it, when the hook that another thread is running has ended."""
+    """It returns, in each thread that has called it, attached or not, when the hook has ended that another one runs."""
     plugin = Plugin("waiting")
     register = getattr(plugin, method)
 
@@ -154,7 +154,7 @@ def test_close_waits_for_a_hook_that_runs(method: str, fails: bool, reports: lis
 
     in_its_thread = method.startswith("register")
     with running(hook if in_its_thread else _attach, id if in_its_thread else hook) as slow:
-        closers = [closing(plugin, slow) for _ in range(2)]
+        closers = [closing(plugin, slow, attach) for attach in (bool, threadhooks.attach)]
         slow.leave.set()
         for closer in closers:
             closer.join(LONG)
