@@ -135,7 +135,7 @@ def forget(attachment: Attachment) -> None:
         attachment.asked.clear()
         attachment.owned.clear()
         attachment.values.clear()
-    attachment.thread = attachment.info = attachment.exception = attachment.receivers = None
+    attachment.thread = attachment.info = attachment.exception = attachment.receivers = attachment.displaced = None
 
 
 def remember_end(ident: int, native_id: int) -> None:

@@ -15,11 +15,11 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import get_ident, get_native_id
-from time import time
 from typing import Any, NamedTuple
 
 from ._fork import unsettled
@@ -28,7 +28,8 @@ from ._signals import ThreadSignal, thread_exited, thread_exiting, thread_starte
 from ._stack import Stack
 from ._threads import is_daemon, is_foreign
 
-# One step of an exit is begun so often, when exceptions from outside interrupt it. Made once, for speed.
+# How often a step of an exit, or of what comes before, is begun if exceptions from outside interrupt it. Made once, for
+# speed.
 _ATTEMPTS = range(100)
 
 # Where greenlets have their own locals, these are cleared from another greenlet, whose ident is not the ended one's.
@@ -86,7 +87,7 @@ class Attachment:
         self.thread: threading.Thread | None = thread  # until the thread has exited
         self.ident = ident
         self.native_id = native_id
-        self.attached_at = time()
+        self.attached_at = time.time()
         # The greenlets of one thread share its native id. An address would do for both, but addresses come back at
         # once, and a free-threaded dict gets slow when a key does.
         self.key = next(_serials) if GREEN else native_id
@@ -102,7 +103,7 @@ class Attachment:
         self.receivers: Iterator[Callable[..., Any]] | None = None  # those that have not been called at this moment
         self.began = False  # whether the exit has
         self.busy = False  # whether hooks of the thread are being run, in the thread
-        self.displaced: threading.Thread | None = None  # who had our ident in `threading._active` when it did
+        self.displaced: threading.Thread | None = None  # who has our ident in `threading._active` then
 
     def is_here(
         self, get_ident: Callable[[], int] = get_ident, get_native_id: Callable[[], int] = get_native_id

@@ -214,13 +214,7 @@ def _arm(attachment: Attachment) -> Attachment:
 def exit_here(attachment: Attachment) -> None:
     """Run all that waits for the end of the current thread. To call it again goes on where it was."""
     global _exits
-    ident = get_ident()
-    if not attachment.began:
-        attachment.receivers = None
-        attachment.began = True  # before that table is touched: from now on it does not tell whether the thread runs
-    # The thread has left it. It is put back, or else current_thread(), and so logging, would make a dummy that stays.
-    _active[ident] = attachment.thread  # type: ignore[assignment]
-    _exiting[ident] = attachment
+    _exiting[get_ident()] = attachment
     _exits = True
     attachment.teardown()
 
@@ -271,8 +265,9 @@ def _finalized(attachment: Attachment) -> None:
     if not here and forked():
         # A forked child destroys the locals of threads that it hasn't got, before any handler of ours could run.
         return
+    ident = get_ident()
     if not attachment.began:
-        displaced = _active.get(get_ident())
+        displaced = _active.get(ident)
         if displaced is thread:
             if not is_foreign(thread) and _runs_on():
                 # The thread still runs. Up to 3.11 a collection may run while CPython makes the thread's locals; what
@@ -290,6 +285,11 @@ def _finalized(attachment: Attachment) -> None:
             # A destructor might do what must not be done in this thread.
             lose(attachment, "was missed: its sentinel was finalized in another thread, because something had kept it")
             return
+        attachment.receivers = None
+        attachment.began = True  # first: from now on the table below does not tell whether the thread runs
+    # The thread has left threading._active. It is put back, or else current_thread(), and so logging, would make a
+    # dummy that stays there.
+    _active[ident] = thread
     exit_here(attachment)
     end_here(attachment)
 

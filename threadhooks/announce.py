@@ -43,7 +43,7 @@ from ._report import describe, report
 from ._sentinel import attached_here, current
 from ._signals import thread_exited, thread_exiting, thread_started
 from ._start import replace_start, restore_start
-from ._threads import attributes, is_foreign
+from ._threads import attributes, ident_of, is_foreign
 
 _wanted = False  # by install()
 # The blocks of installed() that are being executed, with the ident of the thread that does.
@@ -68,6 +68,8 @@ after_run: dict[object, Callable[[threading.Thread, BaseException | None, bool],
 # it makes a dummy, which stays there.
 _active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
 
+_OF_THREAD = vars(Thread)  # as it is at any time
+_RUN = Thread.run
 _ABSENT: Any = object()
 _traceback: Any = vars(BaseException)["__traceback__"]
 
@@ -231,8 +233,9 @@ def _bind(found: Any, thread: threading.Thread) -> Any:
 def _put(thread: threading.Thread) -> _Run | None:
     """Make the thread announce itself when it runs. Return what does so, or `None` where that can't be done."""
     try:
-        # A property, or a slot, comes before any attribute of the instance. (The first question saves looking for it.)
-        if type(thread) is not Thread and hasattr(type(_run_in_class(thread)), "__set__"):
+        # A property, or a slot, comes before any attribute of the instance. (Nearly every thread is spared the search.)
+        plain = type(thread) is Thread and _OF_THREAD["run"] is _RUN
+        if not plain and hasattr(type(_run_in_class(thread)), "__set__"):
             return None
         # A bound method is made anew each time, an attribute of the instance isn't. (Asking for `__dict__` makes one.)
         run: Any = thread.run
@@ -257,9 +260,12 @@ def _wrap(found: Any) -> Any:
         if unsettled:
             check_process()  # a forked child doesn't execute other threads' blocks
         key, here = id(self), get_ident()
-        # A wrapper of ours may be beneath another one, with a tool in between. And what has started, or has no `_ident`
-        # because its class has not called __init__, is refused by start(). (`ident` may be overridden.)
-        if not (_wanted or _blocks) or _starting.get(key) == here or getattr(self, "_ident", here) is not None:
+        try:
+            started = self._ident is not None  # type: ignore[attr-defined]  # `ident` may be overridden
+        except Exception:  # noqa: BLE001 - a subclass without __init__, which start() will refuse
+            started = False
+        # A wrapper of ours may be beneath another one, with a tool in between.
+        if started or not (_wanted or _blocks) or _starting.get(key) == here:
             return start(self, *args, **kwargs)
         ours = None
         try:
@@ -276,7 +282,7 @@ def _wrap(found: Any) -> Any:
             return start(self)
         except Exception:
             # It can't be started. But a signal handler, or a tool, may raise when it was. (As does an interrupt.)
-            if ours is not None and getattr(self, "_ident", None) is None:
+            if ours is not None and ident_of(self) is None:
                 ours.take_off(self)
                 ours.only_runs = True
             raise

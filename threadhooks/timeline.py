@@ -248,11 +248,12 @@ class Timeline:
         now = perf_counter()
         records, ends, places = _sort_out(live, ended, alive, stacks(set(sys._current_frames())), now)
         main = capture.live.get(id(threading.main_thread()))
-        records.sort(key=lambda each: (each.number is None, each.number, each is not main, each.started or 0.0))
+        records.sort(key=lambda record: (record.number is None, record.number, record.started or 0.0))
         for record in records:
             if record.number is None:
                 record.number = 0 if record is main else self._numbered
                 self._numbered += record is not main
+        records.sort(key=lambda record: record.number or 0)
         numbers = {record: record.number for record in records}
         lines: dict[tuple[CodeType, int], Place] = {}
         lives = []

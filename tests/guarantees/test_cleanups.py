@@ -269,6 +269,17 @@ def test_g29_never_in_a_thread_that_is_not_theirs(plugin: Plugin, failures: list
     assert "was finalized in another thread" in str(error)
 
 
+def test_g29_what_was_lost_keeps_nobody_else(steal: Steal, failures: list[Any], no_collection: None) -> None:
+    """A finalizer that was lost so does not keep the thread alive in which its sentinel was finalized."""
+    kept: list[Any] = []
+    _, stolen = with_its_sentinel(steal, lambda: kept.append(threadref.finalize(print)))
+    other = weakref.ref(in_thread(stolen.clear))
+    assert len(failures) == 1
+    failures.clear()
+    assert other() is None
+    assert not kept[0].alive
+
+
 def test_g30_no_lock_to_wait_for(plugin: Plugin) -> None:
     """A finaliser that comes in the middle of a registration may register, connect and disconnect in its turn."""
     ran: list[str] = []

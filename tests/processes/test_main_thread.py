@@ -54,6 +54,17 @@ def test_executors_and_threads_work_at_the_early_moment(ending: Run, imported: s
     assert (out.splitlines(), err, code) == ([*lines, "MainThread: exited MainThread"], "", 0)
 
 
+def test_a_stand_in_of_a_debugger(ending: Run) -> None:
+    """An object that a debugger has put in the place of the main thread is the current thread in its hooks, too."""
+    assert ending("""
+        class StandIn(threading.Thread):
+            pass
+
+        plugin.register(lambda: print(type(threading.current_thread()).__name__))
+        threading._active[threading.get_ident()] = StandIn()
+        """).said.startswith("StandIn\n")
+
+
 def test_a_pool_that_nobody_shut_down(ending: Run) -> None:
     """The workers of a pool that is left to the interpreter have their hooks before the main thread's exit."""
     assert ending("""

@@ -214,6 +214,36 @@ def test_a_tool_that_removes_us(events: Events) -> None:
     assert threading.Thread.start is original
 
 
+def test_a_tool_that_initialises_threads(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beneath us, a tool may call `__init__` for the classes that have forgotten it: their threads tell, too."""
+    start = threading.Thread.start
+
+    def tool_start(thread: threading.Thread) -> None:
+        threading.Thread.__init__(thread, target=note(events))
+        start(thread)
+
+    class Forgets(threading.Thread):
+        def __init__(self) -> None:
+            pass
+
+    monkeypatch.setattr(threading.Thread, "start", tool_start)
+    with installed():
+        thread = run(Forgets())
+    assert lives(events) == {thread: LIFE}
+
+
+def test_a_mocked_run(events: Events) -> None:
+    """A data descriptor that somebody has put in the place of `Thread.run` is not handed anything of ours."""
+    body = note(events)
+    with (
+        mock.patch.object(threading.Thread, "run", new_callable=mock.PropertyMock, return_value=body) as mocked,
+        installed(),
+    ):
+        thread = in_thread(print)
+    assert events == [("run", thread)]
+    assert mocked.mock_calls == [mock.call()]
+
+
 def test_a_tool_that_has_wrapped_what_a_subclass_inherits(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tool that has put a wrapper of `Thread.start` on `Timer` before us, as OpenTelemetry does, hides no timer."""
     original = threading.Thread.start
