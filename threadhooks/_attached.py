@@ -129,7 +129,7 @@ def forget(attachment: Attachment) -> None:
     late, early = attachment.late, attachment.early
     if late.entries or late.segments:
         late.clear()
-    if early.entries or early.segments:
+    if early.entries:  # it has no segments
         early.clear()
     if attachment.asked or attachment.owned or attachment.values:
         attachment.asked.clear()
