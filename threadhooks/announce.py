@@ -234,7 +234,7 @@ def _put(thread: threading.Thread) -> _Run | None:
     """Make the thread announce itself when it runs. Return what does so, or `None` where that can't be done."""
     try:
         # A property, or a slot, comes before any attribute of the instance. (Nearly every thread is spared the search.)
-        plain = type(thread) is Thread and _OF_THREAD["run"] is _RUN
+        plain = type(thread) is Thread and _OF_THREAD.get("run") is _RUN
         if not plain and hasattr(type(_run_in_class(thread)), "__set__"):
             return None
         # A bound method is made anew each time, an attribute of the instance isn't. (Asking for `__dict__` makes one.)

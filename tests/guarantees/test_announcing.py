@@ -129,6 +129,28 @@ def test_g25_install_reaches_every_thread(plugin: Plugin, failures: list[Any], m
     assert started == [overrides, "body", "body", "body"]
 
 
+def test_g25_a_class_that_has_replaced_thread_before_us(program: Callable[..., object]) -> None:
+    """A subclass may stand in the place of `threading.Thread` when this package is imported, as gevent's does."""
+    assert program(
+        """
+        import threading
+
+        class Replaces(threading.Thread):
+            pass
+
+        original = threading.Thread
+        threading.Thread = Replaces
+        import threadhooks
+        threadhooks.thread_started.connect(started := lambda thread, **extra: print(type(thread).__name__, "started"))
+        threadhooks.install()
+        for kind in (Replaces, original):
+            thread = kind(target=print, args=("body",))
+            thread.start()
+            thread.join()
+        """
+    ) == ("Replaces started\nbody\nThread started\nbody\n", "", 0)
+
+
 def test_g26_install_changes_nothing_else(failures: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """What `run()` raises is raised as before; nothing stays on the thread; a start that failed can be tried again."""
     with threadhooks.installed():
