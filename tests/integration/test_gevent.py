@@ -118,17 +118,21 @@ def test_the_thread_pool_of_gevent(program: Callable[..., object]) -> None:
         from gevent.threadpool import ThreadPool
 
         native_id = get_original("threading", "get_native_id")
+        waits = get_original("_thread", "allocate_lock")()  # for kill() doesn't wait until the thread is gone
+        waits.acquire()
         plugin = threadhooks.Plugin("test")
         main = native_id()
 
         def work():
             mine = native_id()
+            plugin.register(waits.release)
             plugin.register(lambda: print(mine != main, native_id() == mine))
 
         pool = ThreadPool(1)
         pool.spawn(work).get()
         print("done")
         pool.kill()
+        waits.acquire(timeout=30)
     """) == ("done\nTrue True\n", "", 0)
 
 
