@@ -162,6 +162,20 @@ def test_cleanups_and_references_unwind_in_one_order(plugin: Plugin) -> None:
     assert said == ["younger", "cleanup", "older"]
 
 
+def test_an_early_cleanup_that_comes_late_hides_no_reference(plugin: Plugin) -> None:
+    """The exit has begun by then: a reference that it drops has its callback called all the same."""
+    said: list[str] = []
+    kept: list[object] = []
+
+    def body() -> None:
+        kept.append(threadref.ref(lambda _: said.append("called")))
+        plugin.register_early(kept.clear)
+
+    in_thread(body)
+    assert said == ["called"]
+    assert kept == []
+
+
 def test_unregister_takes_back_by_identity(plugin: Plugin) -> None:
     """It takes back each cleanup that is this function, or this method of this object: one plugin's, in one thread.
 
