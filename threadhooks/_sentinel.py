@@ -277,16 +277,15 @@ def _finalized(attachment: Attachment) -> None:
             # It must not stay there. A dummy, made for us, would up to 3.12; a thread does if an exception from outside
             # has come as it was leaving.
             displaced = None
-        attachment.displaced = displaced
         if not attachment.late.entries and attachment.is_idle():
+            attachment.displaced = displaced
             end_here(attachment)
             return
         if not here:
             # A destructor might do what must not be done in this thread.
             lose(attachment, "was missed: its sentinel was finalized in another thread, because something had kept it")
             return
-        attachment.receivers = None
-        attachment.began = True  # first: from now on the table below does not tell whether the thread runs
+        attachment.begin_exit(displaced)  # first: from now on the table below does not tell whether the thread runs
     # The thread has left threading._active. It is put back, or else current_thread(), and so logging, would make a
     # dummy that stays there.
     _active[ident] = thread

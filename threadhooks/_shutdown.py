@@ -95,9 +95,7 @@ def _exit_of_main() -> None:
 def _announce_exit() -> None:
     here = attached_here()
     if here is not None and here.thread is not None and not here.began:
-        here.displaced = here.thread  # which stays in threading._active
-        here.receivers = None
-        here.began = True
+        here.begin_exit(here.thread)  # which stays in threading._active
         here.persist(exit_here, here)
         end_here(here)
 
